@@ -1,0 +1,15 @@
+//! raftmq: a message broker that speaks RocketMQ's protocols and keeps its messages in a Raft log.
+
+pub mod admin;
+pub mod bench;
+pub mod broker;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod namesrv;
+pub mod protocol;
+pub mod quickstart;
+pub mod remoting;
+pub mod replication;
+pub mod state;
+pub mod store;

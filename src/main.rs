@@ -1,0 +1,2 @@
+//! The `raftmq` program.
+fn main() {}

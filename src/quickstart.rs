@@ -1,0 +1,1 @@
+//! quickstart: a name server and three brokers in one process.

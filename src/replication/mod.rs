@@ -1,0 +1,3 @@
+//! Drives raft: proposals in, committed entries out.
+
+pub mod machine;
