@@ -1,0 +1,209 @@
+//! Command line of `raftmq admin`: command names and flags are those of RocketMQ's mqadmin.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Arguments of `raftmq admin`.
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// How a command prints its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// Columns, as mqadmin prints them.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// NameServer addresses, `host:port;host:port`.
+    #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", value_name = "ADDRS")]
+    pub namesrv: Option<String>,
+    /// How to print the answer.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// The admin commands.
+#[derive(Debug, Clone, Subcommand)]
+#[command(rename_all = "camelCase")]
+pub enum AdminCommand {
+    /// Brokers of every cluster with their load.
+    ClusterList(ClusterListArgs),
+    /// Topics the NameServer knows.
+    TopicList(TopicListArgs),
+    /// Route of a topic.
+    TopicRoute(TopicRouteArgs),
+    /// Minimum and maximum offset of every queue of a topic.
+    TopicStatus(TopicArgs),
+    /// Creates a topic or changes its configuration.
+    UpdateTopic(UpdateTopicArgs),
+    /// Deletes a topic from the brokers of a cluster and from the NameServers.
+    DeleteTopic(DeleteTopicArgs),
+    /// How far consumer groups are behind.
+    ConsumerProgress(ConsumerProgressArgs),
+    /// Looks a message up by its id.
+    QueryMsgById(QueryMsgByIdArgs),
+    /// Members of a broker's Raft group: role, term, commit and lag.
+    RaftStatus(RaftStatusArgs),
+    /// Hands a Raft group's leadership to another member.
+    TransferLeader(TransferLeaderArgs),
+}
+
+/// Arguments of `clusterList`.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterListArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Only this cluster.
+    #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+    /// Print message totals instead of load.
+    #[arg(short = 'm', long = "moreStats")]
+    pub more_stats: bool,
+    /// Repeat every so many seconds.
+    #[arg(short = 'i', long = "interval", value_name = "SECONDS")]
+    pub interval_seconds: Option<u64>,
+}
+
+/// Arguments of `topicList`.
+#[derive(Debug, Clone, Args)]
+pub struct TopicListArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Show the cluster and the consumer groups of each topic.
+    #[arg(short = 'c', long = "clusterModel")]
+    pub cluster_model: bool,
+}
+
+/// Arguments of `topicRoute`.
+#[derive(Debug, Clone, Args)]
+pub struct TopicRouteArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Print a table instead of JSON.
+    #[arg(short = 'l', long = "list")]
+    pub list: bool,
+}
+
+/// Arguments of commands that take only a topic.
+#[derive(Debug, Clone, Args)]
+pub struct TopicArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+}
+
+/// Arguments of `updateTopic`. `-o` is the order flag here, as in mqadmin.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["broker", "cluster"]))]
+pub struct UpdateTopicArgs {
+    /// NameServer addresses, `host:port;host:port`.
+    #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", value_name = "ADDRS")]
+    pub namesrv: Option<String>,
+    /// Create it on this broker only.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
+    pub broker: Option<String>,
+    /// Create it on every broker group of this cluster.
+    #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Queues that consumers read.
+    #[arg(short = 'r', long = "readQueueNums", default_value_t = 8, value_name = "COUNT")]
+    pub read_queues: i32,
+    /// Queues that producers write.
+    #[arg(short = 'w', long = "writeQueueNums", default_value_t = 8, value_name = "COUNT")]
+    pub write_queues: i32,
+    /// Permission: 2 write, 4 read, 6 both.
+    #[arg(short = 'p', long = "perm", default_value_t = 6)]
+    pub permission: i32,
+    /// Whether the topic is ordered.
+    #[arg(short = 'o', long = "order", default_value_t = false, action = clap::ArgAction::Set)]
+    pub order: bool,
+    /// Attributes, `+key=value,-key`.
+    #[arg(short = 'a', long = "attributes", value_name = "LIST", allow_hyphen_values = true)]
+    pub attributes: Option<String>,
+}
+
+/// Arguments of `deleteTopic`.
+#[derive(Debug, Clone, Args)]
+pub struct DeleteTopicArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Cluster to delete it from.
+    #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
+    pub cluster: String,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+}
+
+/// Arguments of `consumerProgress`.
+#[derive(Debug, Clone, Args)]
+pub struct ConsumerProgressArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Only this group, queue by queue.
+    #[arg(short = 'g', long = "groupName", value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Only this topic.
+    #[arg(short = 't', long = "topicName", value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
+
+/// Arguments of `queryMsgById`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgByIdArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Message id: the offset id a broker answered, or the unique id a producer gave it.
+    #[arg(short = 'i', long = "msgId", value_name = "ID")]
+    pub id: String,
+    /// Topic; needed for a unique id.
+    #[arg(short = 't', long = "topic")]
+    pub topic: Option<String>,
+}
+
+/// Arguments of `raftStatus`.
+#[derive(Debug, Clone, Args)]
+pub struct RaftStatusArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Ask only this broker.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR", conflicts_with = "cluster")]
+    pub broker: Option<String>,
+    /// Only this cluster.
+    #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+}
+
+/// Arguments of `transferLeader`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("group").required(true).args(["broker", "broker_name"]))]
+pub struct TransferLeaderArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// A broker of the group.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
+    pub broker: Option<String>,
+    /// Name of the broker group.
+    #[arg(short = 'g', long = "brokerName", value_name = "NAME")]
+    pub broker_name: Option<String>,
+    /// Member to lead next, such as n1; without it the group picks its most advanced member.
+    #[arg(short = 'm', long = "member", value_name = "MEMBER")]
+    pub member: Option<String>,
+}
