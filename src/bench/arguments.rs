@@ -31,8 +31,8 @@ pub struct TargetArgs {
     /// NameServer addresses, `host:port;host:port`.
     #[arg(short = 'n', long = "namesrv", env = "NAMESRV_ADDR", value_name = "ADDRS")]
     pub namesrv: Option<String>,
-    /// A broker's address, to go there directly without a NameServer.
-    #[arg(short = 'b', long = "broker", value_name = "ADDR", conflicts_with = "namesrv")]
+    /// A broker's address, to go there directly; wins over -n.
+    #[arg(short = 'b', long = "broker", value_name = "ADDR")]
     pub broker: Option<String>,
     /// Topic; created if the NameServer does not know it.
     #[arg(short = 't', long, default_value = "BenchTopic")]
