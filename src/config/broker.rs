@@ -1,0 +1,214 @@
+//! The broker's configuration: one row for each key that the code reads.
+//!
+//! Invariant: names, units and defaults are RocketMQ's wherever RocketMQ has the key. Three
+//! defaults differ and say so: `flushDiskType`, `enableDLegerCommitLog` and `brokerName`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::setting::{FlushDiskType, Hours, MemberIds, PeerAddress};
+use super::table::{
+    Allowed::{Any, Between},
+    settings,
+};
+use super::{Environment, Finding, Problem, Properties, broker_rules};
+
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+
+settings! {
+    /// A broker's settings: one member of one broker group.
+    BrokerConfig;
+
+    "Identity and network" => {
+        broker_cluster_name: String = "brokerClusterName", "DefaultCluster", "", Any,
+            "The cluster this group belongs to, as clients and tools see it.";
+        broker_name: String = "brokerName", "", "", Any,
+            "The group's name in routes, the same in the files of all its members. Default: \
+            dLegerGroup, else the host name. Give it the value of dLegerGroup.";
+        broker_ip1: String = "brokerIP1", "", "", Any,
+            "The address clients reach this member at. Default: the address this machine talks \
+            to the outside from.";
+        listen_port: u16 = "listenPort", "10911", "", Between(0, 65_535),
+            "The port for clients, tools and forwarded requests. 0 takes any free port.";
+        bind_address: IpAddr = "bindAddress", "0.0.0.0", "", Any,
+            "The local address to listen on.";
+        namesrv_addr: Vec<String> = "namesrvAddr", "", "", Any,
+            "The name servers, host:port;host:port; this broker registers with every one. \
+            Default: the environment's NAMESRV_ADDR.";
+        register_name_server_period_ms: u64 = "registerNameServerPeriod", "30000", "ms",
+            Between(1_000, 60_000),
+            "How often this broker registers when nothing changed. Changes register at once.";
+        register_broker_timeout_ms: u64 = "registerBrokerTimeoutMills", "24000", "ms",
+            Between(100, 120_000),
+            "How long a name server may take to answer a registration.";
+        broker_permission: i32 = "brokerPermission", "6", "", Between(0, 7),
+            "What this broker allows on top of each topic's own permission: 2 write, 4 read, \
+            6 both.";
+        server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", "120", "s",
+            Between(1, 86_400),
+            "A client connection without any traffic for this long is closed.";
+        server_connections_max: usize = "serverConnectionsMax", "20000", "", Between(16, 1_000_000),
+            "Client connections beyond this are refused. (Not a key of RocketMQ.)";
+        channel_expired_timeout_ms: u64 = "channelExpiredTimeout", "120000", "ms",
+            Between(1_000, 86_400_000),
+            "A client that sent no heartbeat for this long leaves its groups.";
+        forward_timeout_ms: u64 = "forwardTimeout", "3000", "ms", Between(100, 60_000),
+            "How long a follower waits for the leader when it forwards a request.";
+    }
+
+    "Raft group" => {
+        enable_dleger_commit_log: bool = "enableDLegerCommitLog", "true", "", Any,
+            "Must be true: every group is a Raft group. (RocketMQ's default is false.)";
+        dleger_group: String = "dLegerGroup", "", "", Any,
+            "The Raft group's name, the same for all its members. Default: brokerName.";
+        dleger_peers: Vec<PeerAddress> = "dLegerPeers", "", "", Any,
+            "All members, n0-host:port;n1-host:port;n2-host:port. The ports are those of the Raft \
+            transport, different from every listenPort. Required.";
+        dleger_self_id: String = "dLegerSelfId", "", "", Any,
+            "Which of dLegerPeers this member is. At the name server a follower has its number \
+            plus one as brokerId, the leader 0. Required.";
+        preferred_leader_id: MemberIds = "preferredLeaderId", "", "", Any,
+            "The member, or members by preference, that should lead. Leadership is handed over \
+            once one of them is up and has the whole log. Default: whoever is elected.";
+        raft_election_timeout_ms: u64 = "raftElectionTimeoutMs", "400", "ms", Between(50, 60_000),
+            "A follower that heard nothing from the leader for this long, up to twice this long, \
+            starts an election. A leader that lost its majority steps down after it. (Not a key \
+            of RocketMQ.)";
+        raft_heartbeat_interval_ms: u64 = "raftHeartbeatIntervalMs", "40", "ms", Between(5, 20_000),
+            "How often a leader tells its followers that it lives; at most a third of \
+            raftElectionTimeoutMs. (Not a key of RocketMQ.)";
+        raft_entry_bytes_max: usize = "raftEntryBytesMax", "1048576", "bytes",
+            Between(4_096, 64 * MIB),
+            "Sends that wait together are written as one log entry of up to this size; a larger \
+            single send is an entry of its own. A segment smaller than four of them lowers the \
+            default. (Not a key of RocketMQ.)";
+    }
+
+    "Storage" => {
+        store_path_root_dir: PathBuf = "storePathRootDir", "", "", Any,
+            "The directory of everything this member stores, not shared with another member. \
+            Default: store under the home directory.";
+        store_path_dledger_commit_log: PathBuf = "storePathDLedgerCommitLog", "", "", Any,
+            "The directory of the log. Default: dledger- and dLegerSelfId under \
+            storePathRootDir.";
+        mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog",
+            "1073741824", "bytes", Between(65_536, 16 * GIB),
+            "The size of one segment of the log, a multiple of 4096, the same on all members of a \
+            group and for the life of its data.";
+        extent_bytes: u64 = "extentBytes", "67108864", "bytes", Between(16_384, 16 * GIB),
+            "The stretch of the log that one index file covers; a segment is a whole number of \
+            them. A smaller segment lowers the default. (Not a key of RocketMQ.)";
+        flush_disk_type: FlushDiskType = "flushDiskType", "SYNC_FLUSH", "", Any,
+            "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
+            a majority has it in memory: faster, and lost if a majority loses power together. \
+            (RocketMQ's default is ASYNC_FLUSH.)";
+        checkpoint_interval_ms: u64 = "checkpointIntervalMs", "3000", "ms", Between(100, 600_000),
+            "How often the state is checkpointed; a restart replays the log since. (Not a key of \
+            RocketMQ.)";
+        memory_budget_bytes: usize = "memoryBudgetBytes", "268435456", "bytes",
+            Between(32 * MIB, 1024 * GIB),
+            "What buffers, indexes and queues of this broker may use together; beyond it sends \
+            are refused as busy. (Not a key of RocketMQ.)";
+    }
+
+    "Retention" => {
+        delete_when: Hours = "deleteWhen", "04", "hour of the day", Any,
+            "When expired segments are deleted, local time; several hours separated by `;`.";
+        file_reserved_time_hours: u64 = "fileReservedTime", "72", "hours", Between(1, 876_000),
+            "How long messages are kept at least, unless the disk fills up.";
+        disk_max_used_space_ratio: u8 = "diskMaxUsedSpaceRatio", "75", "%", Between(10, 95),
+            "Above this disk usage expired segments are deleted at any hour.";
+        disk_space_clean_forcibly_ratio: u8 = "diskSpaceCleanForciblyRatio", "85", "%",
+            Between(30, 95),
+            "Above this disk usage the oldest segments are deleted whatever their age.";
+        disk_space_warning_level_ratio: u8 = "diskSpaceWarningLevelRatio", "90", "%",
+            Between(35, 99),
+            "Above this disk usage sends are refused; reads go on.";
+        clean_resource_interval_ms: u64 = "cleanResourceInterval", "10000", "ms",
+            Between(100, 3_600_000),
+            "How often the leader looks whether there is something to delete.";
+    }
+
+    "Topics and groups" => {
+        auto_create_topic_enable: bool = "autoCreateTopicEnable", "true", "", Any,
+            "Whether a send to an unknown topic creates it after the template TBW102.";
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums", "8", "queues", Between(1, 1_024),
+            "The queues of the template TBW102; an automatically created topic has at most these.";
+        auto_create_subscription_group: bool = "autoCreateSubscriptionGroup", "true", "", Any,
+            "Whether an unknown consumer group is created when it first appears.";
+    }
+
+    "Sending" => {
+        max_message_size: usize = "maxMessageSize", "4194304", "bytes", Between(1_024, 128 * MIB),
+            "The largest body of a message, or of a batch.";
+        send_queue_capacity: usize = "sendThreadPoolQueueCapacity", "10000", "sends",
+            Between(1, 10_000_000),
+            "Sends that may wait for replication; more are refused as busy, and clients retry.";
+        send_queue_bytes_max: usize = "sendQueueBytesMax", "67108864", "bytes",
+            Between(65_536, 64 * GIB),
+            "The same bound in bytes. (Not a key of RocketMQ.)";
+    }
+
+    "Pulling" => {
+        max_transfer_bytes: usize = "maxTransferBytesOnMessageInMemory", "262144", "bytes",
+            Between(1_024, 128 * MIB),
+            "The most one pull returns, unless its first message alone is larger.";
+        max_transfer_count: usize = "maxTransferCountOnMessageInMemory", "32", "messages",
+            Between(1, 100_000),
+            "The most messages one pull returns.";
+        long_polling_enable: bool = "longPollingEnable", "true", "", Any,
+            "Whether a pull that finds nothing waits at the broker as long as its client asks.";
+        short_polling_time_ms: u64 = "shortPollingTimeMills", "1000", "ms", Between(1, 60_000),
+            "How long it waits when longPollingEnable is false.";
+        long_polling_requests_max: usize = "pullThreadPoolQueueCapacity", "100000", "pulls",
+            Between(1, 10_000_000),
+            "Pulls that may wait at the broker; one more is answered empty at once.";
+        consumer_offset_propose_interval_ms: u64 = "consumerOffsetProposeIntervalMs", "200", "ms",
+            Between(1, 60_000),
+            "Consumer offsets reported within this time are replicated together. (Not a key of \
+            RocketMQ.)";
+    }
+}
+
+impl BrokerConfig {
+    /// Reads `properties` and checks the rules between keys.
+    pub fn from_properties(
+        properties: &Properties,
+        environment: &Environment,
+    ) -> Result<(BrokerConfig, Vec<Finding>), Problem> {
+        let mut findings = Finding::of_keys(properties, Self::KEYS, super::ignored::BROKER_KEYS);
+        let mut config = Self::read(properties)?;
+        broker_rules::complete(&mut config, properties, environment);
+        broker_rules::check(&config, properties, &mut findings)?;
+        Ok((config, findings))
+    }
+
+    /// This member's id in its group, such as `n0`.
+    pub fn member_id(&self) -> &str {
+        &self.dleger_self_id
+    }
+
+    /// This member among `dLegerPeers`.
+    pub fn own_peer(&self) -> &PeerAddress {
+        self.dleger_peers
+            .iter()
+            .find(|peer| peer.name == self.dleger_self_id)
+            .expect("a configuration whose dLegerSelfId is not in dLegerPeers is refused")
+    }
+
+    /// This member's id in the Raft group.
+    pub fn raft_id(&self) -> u64 {
+        self.own_peer().raft_id()
+    }
+
+    /// The brokerId this member has at the name server while it follows; a leader has 0.
+    pub fn follower_broker_id(&self) -> i64 {
+        i64::from(self.own_peer().number) + 1
+    }
+
+    /// All Raft ids of the group.
+    pub fn voters(&self) -> Vec<u64> {
+        self.dleger_peers.iter().map(PeerAddress::raft_id).collect()
+    }
+}
