@@ -1,0 +1,115 @@
+//! Unmodified official clients against a real cluster of three processes.
+//!
+//! Each suite is a program of its own (`tests/official/`) that prints a line a case; here its
+//! cluster is started, the leader is killed when the suite asks, and the number of cases that
+//! passed is compared with what it must be. Without the runtime of a suite (JDK and Maven,
+//! Python) the test says so and passes, except under `CI=true`, where that is a failure.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use support::cluster::Cluster;
+use support::process::Process;
+
+const JAVA_CASES: usize = 25;
+const PYTHON_CASES: usize = 15;
+const SUITE_LIMIT: Duration = Duration::from_secs(240);
+
+/// Two clusters and two client programs at once are too much for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn java_client_4_9_8_sends_consumes_and_survives_a_failover() {
+    java_client("4.9.8");
+}
+
+#[test]
+fn java_client_5_3_3_sends_consumes_and_survives_a_failover() {
+    java_client("5.3.3");
+}
+
+#[test]
+fn cpp_client_through_python_sends_consumes_and_survives_a_failover() {
+    let Some(home) = prepared("python", &["python3"]) else { return };
+    let mut command = Command::new(home.join("venv/bin/python"));
+    command.arg(suites().join("python/suite.py"));
+    run_suite("C++ client through PyPI rocketmq 0.4.4", command, PYTHON_CASES);
+}
+
+fn java_client(version: &str) {
+    let Some(home) = prepared(&format!("java-{version}"), &["java", "mvn"]) else { return };
+    let mut command = Command::new("java");
+    let class_path = format!("{0}/official.jar:{0}/lib/*", home.display());
+    command.args(["-Xmx256m", "-cp", &class_path, "org.raftmq.official.Main"]);
+    run_suite(&format!("Java client {version}"), command, JAVA_CASES);
+}
+
+fn suites() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official")
+}
+
+/// Builds a suite if that was not done before; `None` where a program it needs is absent.
+fn prepared(suite: &str, programs: &[&str]) -> Option<PathBuf> {
+    for program in programs {
+        if Command::new(program).arg("--version").output().is_err() {
+            say(&format!("NOT RUN: official client suite {suite}: no {program} on this machine"));
+            let in_gate = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!in_gate, "the gate must run the official client suite {suite}");
+            return None;
+        }
+    }
+    let output = Command::new(suites().join("prepare")).arg(suite).output().unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "preparing suite {suite}: {problem}");
+    Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
+}
+
+fn run_suite(name: &str, mut command: Command, cases: usize) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start();
+    let home = cluster.directory().join("client");
+    std::fs::create_dir(&home).unwrap();
+    // Where both clients put their logs and offset files.
+    command.env("HOME", &home).current_dir(&home);
+    if command.get_program() == "java" {
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let mut with_home = Command::new("java");
+        with_home.arg(format!("-Duser.home={}", home.display())).args(arguments);
+        with_home.current_dir(&home);
+        command = with_home;
+    }
+    command.arg(cluster.name_servers());
+    let mut suite = Process::spawn(name, command, &home.join("suite.log"));
+    let deadline = Instant::now() + SUITE_LIMIT;
+    let mut passed = Vec::new();
+    let mut failed = Vec::new();
+    while let Some(line) = suite.next_line(deadline) {
+        if let Some(case) = line.strip_prefix("PASS ") {
+            passed.push(case.to_owned());
+        } else if line.starts_with("FAIL ") {
+            failed.push(line);
+        } else if line.starts_with("INFO ") {
+            say(&format!("{name}: {}", &line[5..]));
+        } else if line == "KILL-LEADER" {
+            let (leader, _) = cluster.await_leader(None);
+            cluster.kill(leader);
+            suite.say("killed");
+        }
+    }
+    let status = suite.wait();
+    say(&format!("{name}: {} of {cases} cases passed", passed.len()));
+    assert!(failed.is_empty(), "{name}: {failed:#?}\n{}", suite.tail());
+    assert_eq!(passed.len(), cases, "{name} ended with {status}: {passed:?}\n{}", suite.tail());
+}
+
+/// Past the test harness, which keeps what passing tests print to itself.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,65 @@
+package org.raftmq.official;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+
+/** Clients of the cluster under test, with the settings that a failover test needs. */
+final class Cluster {
+    /** The default is 30 s: how long a client goes on asking a dead leader. */
+    private static final int ROUTE_POLL_MS = 1000;
+
+    private final String nameServers;
+    private int instances;
+
+    Cluster(String nameServers) {
+        this.nameServers = nameServers;
+    }
+
+    DefaultMQAdminExt admin() throws Exception {
+        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000L);
+        admin.setNamesrvAddr(nameServers);
+        admin.setInstanceName("admin-" + instances++);
+        admin.start();
+        return admin;
+    }
+
+    DefaultMQProducer producer(String group) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer(group);
+        producer.setNamesrvAddr(nameServers);
+        producer.setInstanceName(group + "-" + instances++);
+        producer.setPollNameServerInterval(ROUTE_POLL_MS);
+        producer.setMaxMessageSize(16 << 20);
+        producer.start();
+        return producer;
+    }
+
+    /** A push consumer that starts at the beginning of each queue; the caller subscribes it. */
+    DefaultMQPushConsumer consumer(String group) {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        consumer.setNamesrvAddr(nameServers);
+        consumer.setInstanceName(group + "-" + instances++);
+        consumer.setPollNameServerInterval(ROUTE_POLL_MS);
+        consumer.setHeartbeatBrokerInterval(ROUTE_POLL_MS);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setConsumeThreadMin(4);
+        consumer.setConsumeThreadMax(4);
+        return consumer;
+    }
+
+    /** The address of the leader (broker id 0) of each group, as the NameServer says now. */
+    static List<String> leaders(DefaultMQAdminExt admin) throws Exception {
+        List<String> leaders = new ArrayList<>();
+        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
+            String leader = broker.getBrokerAddrs().get(0L);
+            if (leader != null) {
+                leaders.add(leader);
+            }
+        }
+        Cases.check(!leaders.isEmpty(), "the NameServer names a leader");
+        return leaders;
+    }
+}

@@ -1,0 +1,346 @@
+"""The official C++ client, through its Python API, against a running cluster.
+
+Usage: suite.py NAME_SERVERS. One line a case on standard output (`PASS name`, `FAIL name reason`,
+`INFO key=value`), and `KILL-LEADER`, after which it waits for one line on standard input.
+The API has no call that creates a topic: the first send does. Its consumers start at the end of a
+queue, so the ones here first wait until a probe came through every queue.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+import time
+import traceback
+
+from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, SendStatus
+from rocketmq.consts import MessageProperty
+from rocketmq.ffi import dll
+
+NAME_SERVERS = sys.argv[1]
+SUFFIX = str(int(time.time() * 1000))
+TOPIC = "OfficialCpp_" + SUFFIX
+FAILOVER_LIMIT_S = 90.0
+MESSAGES_EACH_SIDE = 300
+UNIQUE_ID = "UNIQ_KEY"
+failed = []
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def check(holds, what):
+    if not holds:
+        raise AssertionError(what)
+
+
+def wait_for(limit_s, what, holds):
+    end = time.monotonic() + limit_s
+    while not holds():
+        check(time.monotonic() < end, "after %s s still not: %s" % (limit_s, what))
+        time.sleep(0.01)
+
+
+def case(function):
+    name = function.__name__.replace("_", "-")
+    try:
+        function()
+        say("PASS " + name)
+    except BaseException as problem:
+        failed.append(name)
+        say("FAIL %s %r" % (name, problem))
+        traceback.print_exc()
+
+
+def message(tag, number, topic=TOPIC):
+    made = Message(topic)
+    made.set_tags(tag)
+    made.set_keys("key%d" % number)
+    made.set_property("number", str(number))
+    made.set_body("%s body %d" % (tag, number))
+    return made
+
+
+def body_of(received):
+    """The API reads bodies and properties as C strings."""
+    return received.body.decode()
+
+
+def property_of(received, name):
+    value = received.get_property(name)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class Received:
+    """A push consumer and what it got, by place in the topic; probes are kept apart."""
+
+    def __init__(self, group, topic, expression):
+        self.lock = threading.Lock()
+        self.messages = {}
+        self.probed_queues = set()
+        self.consumer = PushConsumer(group + SUFFIX)
+        self.consumer.set_namesrv_addr(NAME_SERVERS)
+        self.consumer.set_instance_name(group + SUFFIX)
+        self.consumer.subscribe(topic, self.on_message, expression)
+        self.consumer.start()
+
+    def on_message(self, received):
+        with self.lock:
+            if received.tags == b"Probe":
+                self.probed_queues.add(received.queue_id)
+            else:
+                found = {"tag": received.tags, "body": body_of(received), "keys": received.keys}
+                found["number"] = property_of(received, "number")
+                found["id"] = property_of(received, UNIQUE_ID)
+                self.messages[(received.queue_id, received.queue_offset)] = found
+
+    def ids(self):
+        with self.lock:
+            return {found["id"] for found in self.messages.values()}
+
+    def await_probes(self, producer, queues, topic):
+        def probed():
+            for queue in range(queues):
+                producer.send_orderly(message("Probe", 0, topic), queue)
+            return len(self.probed_queues) == queues
+
+        end = time.monotonic() + 60
+        while not probed():
+            check(time.monotonic() < end, "a probe through each of the %d queues" % queues)
+            time.sleep(0.2)
+
+
+def start_producer(group):
+    made = Producer(group + SUFFIX)
+    made.set_namesrv_addr(NAME_SERVERS)
+    # The client's own limit is 128 KiB; the broker's is what is tested here.
+    made.set_max_message_size(16 << 20)
+    made.start()
+    return made
+
+
+producer = start_producer("OfficialCppProducer")
+sent = {}
+queues = set()
+
+
+def send_creates_topic():
+    result = producer.send_sync(message("Probe", 0))
+    check(result.status == SendStatus.OK, result)
+    # The route of the new topic, not the default topic's, from here on.
+    reader = PullConsumer("OfficialCppRoute" + SUFFIX)
+    reader.set_namesrv_addr(NAME_SERVERS)
+    reader.start()
+
+    def routed():
+        for received in reader.pull(TOPIC):
+            queues.add(received.queue_id)
+        return bool(queues)
+
+    wait_for(30, "the new topic is routed and its first message pulled", routed)
+    reader.shutdown()
+
+
+def start_consumers():
+    global everything, tagged
+    everything = Received("OfficialCppAll", TOPIC, "*")
+    tagged = Received("OfficialCppTags", TOPIC, "TagA || TagF || Probe")
+    everything.await_probes(producer, QUEUES, TOPIC)
+    tagged.await_probes(producer, QUEUES, TOPIC)
+
+
+def send_sync():
+    for number in range(40):
+        result = producer.send_sync(message("TagA" if number % 2 == 0 else "TagB", number))
+        check(result.status == SendStatus.OK, result)
+        check(result.offset >= 0, "a queue offset")
+        sent[result.msg_id] = True
+    check(len(sent) == 40, "ids are unique")
+
+
+def send_async():
+    before = len(sent)
+    problems = []
+    for number in range(100):
+        producer.send_async(
+            message("TagC", number),
+            lambda result: sent.__setitem__(result.msg_id, True),
+            problems.append,
+        )
+    wait_for(20, "every callback called", lambda: len(sent) + len(problems) == before + 100)
+    check(not problems, problems)
+
+
+oneway = set()
+batch = set()
+
+
+def send_oneway():
+    for number in range(50):
+        producer.send_oneway(message("TagD", number))
+        oneway.add("TagD body %d" % number)
+
+
+def send_batch():
+    result = producer.send_batch([message("TagE", number) for number in range(16)])
+    check(result.status == SendStatus.OK, result)
+    batch.update("TagE body %d" % number for number in range(16))
+
+
+def send_orderly():
+    previous = -1
+    for number in range(20):
+        result = producer.send_orderly(message("TagF", number), 1)
+        check(result.status == SendStatus.OK, result)
+        check(result.offset > previous, "queue offsets of one queue grow")
+        previous = result.offset
+        sent[result.msg_id] = True
+
+
+def send_oneway_orderly():
+    for number in range(10):
+        producer.send_oneway_orderly(message("TagG", number), 2)
+        oneway.add("TagG body %d" % number)
+
+
+def send_large():
+    large = Message(TOPIC)
+    large.set_tags("TagH")
+    large.set_body("x" * 300_000)
+    result = producer.send_sync(large)
+    check(result.status == SendStatus.OK, result)
+    sent[result.msg_id] = True
+
+
+def send_over_limit_is_refused():
+    large = Message(TOPIC)
+    large.set_body(os.urandom(5 << 20).replace(b"\0", b"1"))
+    try:
+        result = producer.send_sync(large)
+    except Exception:
+        return
+    raise AssertionError("accepted: %r" % (result,))
+
+
+def push_consume_all():
+    def bodies():
+        with everything.lock:
+            return {found["body"] for found in everything.messages.values()}
+
+    wait_for(30, "every acknowledged id consumed", lambda: everything.ids() >= set(sent))
+    wait_for(30, "one-way sends consumed", lambda: bodies() >= oneway)
+    wait_for(30, "batch sends consumed", lambda: bodies() >= batch)
+    for found in everything.messages.values():
+        if found["tag"] != b"TagH":
+            number = found["number"]
+            check(found["keys"] == b"key" + number.encode(), found)
+            check(found["body"] == "%s body %s" % (found["tag"].decode(), number), found)
+    expected = len(sent) + len(oneway) + len(batch)
+    check(len(everything.messages) == expected, "%d, not %d" % (len(everything.messages), expected))
+
+
+def push_consume_by_tag():
+    wait_for(30, "20 of TagA and 20 of TagF", lambda: len(tagged.messages) >= 40)
+    tags = {found["tag"] for found in tagged.messages.values()}
+    check(tags == {b"TagA", b"TagF"} and len(tagged.messages) == 40, (tags, len(tagged.messages)))
+
+
+def pull_consume_all():
+    found = pull_all("OfficialCppPull", TOPIC, set(sent))
+    check(found >= set(sent), "%d acknowledged are missing" % len(set(sent) - found))
+
+
+def pull_all(group, topic, wanted):
+    """Reads from the minimum offset of each queue until the wanted ids were seen."""
+    PullConsumer.offset_table = {}
+    reader = PullConsumer(group + SUFFIX)
+    reader.set_namesrv_addr(NAME_SERVERS)
+    reader.start()
+    found = set()
+    end = time.monotonic() + 60
+    while not found >= wanted and time.monotonic() < end:
+        for received in reader.pull(topic):
+            found.add(property_of(received, UNIQUE_ID) or received.id)
+    reader.shutdown()
+    return found
+
+
+acknowledged = set()
+stop = threading.Event()
+gap = {"longest": 0.0, "refused": 0}
+
+
+def send_until_stopped(sender):
+    last = time.monotonic()
+    number = 0
+    while not stop.is_set():
+        number += 1
+        try:
+            result = sender.send_sync(message("TagI", number))
+            if result.status == SendStatus.OK:
+                acknowledged.add(result.msg_id)
+                now = time.monotonic()
+                gap["longest"] = max(gap["longest"], now - last)
+                last = now
+        except Exception:
+            gap["refused"] += 1
+            time.sleep(0.02)
+
+
+def failover_send_goes_on():
+    limit = FAILOVER_LIMIT_S
+    wait_for(limit, "sends before the kill", lambda: len(acknowledged) >= MESSAGES_EACH_SIDE)
+    say("KILL-LEADER")
+    check(sys.stdin.readline(), "the runner went away")
+    at_kill = len(acknowledged)
+    enough = at_kill + MESSAGES_EACH_SIDE
+    wait_for(limit, "sends after the kill", lambda: len(acknowledged) >= enough)
+
+
+def failover_consume_goes_on():
+    wait_for(FAILOVER_LIMIT_S, "every acknowledged id", lambda: everything.ids() >= acknowledged)
+
+
+def failover_nothing_acknowledged_lost():
+    wanted = acknowledged | set(sent)
+    found = pull_all("OfficialCppRead", TOPIC, wanted)
+    check(found >= wanted, "%d acknowledged are missing" % len(wanted - found))
+    say("INFO failover_acknowledged=%d" % len(acknowledged))
+
+
+case(send_creates_topic)
+QUEUES = 4
+try:
+    start_consumers()
+except BaseException as start_problem:
+    failed.append("set-up")
+    say("FAIL set-up %r" % (start_problem,))
+    os._exit(1)
+for test in (
+    send_sync,
+    send_async,
+    send_oneway,
+    send_batch,
+    send_orderly,
+    send_oneway_orderly,
+    send_large,
+    send_over_limit_is_refused,
+    push_consume_all,
+    push_consume_by_tag,
+    pull_consume_all,
+):
+    case(test)
+failover_producer = start_producer("OfficialCppFailover")
+sender_thread = threading.Thread(target=send_until_stopped, args=(failover_producer,), daemon=True)
+sender_thread.start()
+case(failover_send_goes_on)
+stop.set()
+sender_thread.join(30)
+say("INFO failover_gap_ms=%d" % (gap["longest"] * 1000))
+say("INFO failover_sends_failed=%d" % gap["refused"])
+case(failover_consume_goes_on)
+case(failover_nothing_acknowledged_lost)
+sys.stdout.flush()
+# The library's threads call back into Python while it shuts down; leave without waiting for them.
+os._exit(1 if failed else 0)

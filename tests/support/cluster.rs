@@ -1,0 +1,195 @@
+//! A NameServer and one group of three brokers, each a process of its own, from DLedger's files.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::poll;
+use super::process::Process;
+use super::wire::Wire;
+
+pub const BROKER_NAME: &str = "RaftNode00";
+const BOOT_LIMIT: Duration = Duration::from_secs(30);
+const ELECTION_LIMIT: Duration = Duration::from_secs(20);
+const MEMBERS: usize = 3;
+
+pub struct Cluster {
+    name_server_address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    name_server: Process,
+    brokers: Vec<Process>,
+    // Last, so that it outlives the processes that write to it.
+    directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts all four processes and waits until the NameServer names a leader.
+    pub fn start() -> Cluster {
+        Cluster::start_with("")
+    }
+
+    /// The same with more lines in each broker's file.
+    pub fn start_with(settings: &str) -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = free_ports(1 + 2 * MEMBERS);
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (clients, peers) = ports[1..].split_at(MEMBERS);
+        write_files(directory.path(), ports[0], clients, peers, settings);
+        let name_server = spawn(directory.path(), "namesrv", "namesrv.conf");
+        name_server.await_line("The Name Server boot success", BOOT_LIMIT);
+        let brokers: Vec<Process> = (0..MEMBERS)
+            .map(|member| spawn(directory.path(), "broker", &format!("broker-n{member}.conf")))
+            .collect();
+        for broker in &brokers {
+            broker.await_line("boot success", BOOT_LIMIT);
+        }
+        let cluster = Cluster {
+            name_server_address: local(ports[0]),
+            addresses: clients.iter().map(|port| local(*port)).collect(),
+            name_server,
+            brokers,
+            directory,
+        };
+        cluster.await_leader(None);
+        cluster
+    }
+
+    /// What clients are configured with.
+    pub fn name_servers(&self) -> String {
+        self.name_server_address.to_string()
+    }
+
+    pub fn address(&self, member: usize) -> SocketAddr {
+        self.addresses[member]
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn process(&self, member: usize) -> &Process {
+        &self.brokers[member]
+    }
+
+    /// A connection to a member's client port.
+    pub fn connect(&self, member: usize) -> Wire {
+        Wire::connect(self.addresses[member]).unwrap()
+    }
+
+    /// The member that the NameServer gives broker id 0 now.
+    pub fn leader(&self) -> Option<usize> {
+        let mut name_server = Wire::connect(self.name_server_address).ok()?;
+        let members = name_server.members(BROKER_NAME).ok()?;
+        let leader = members.get(&0)?;
+        self.addresses.iter().position(|address| address == leader)
+    }
+
+    /// The members that the NameServer knows, by broker id.
+    pub fn broker_id(&self, member: usize) -> Option<u64> {
+        let mut name_server = Wire::connect(self.name_server_address).ok()?;
+        let members = name_server.members(BROKER_NAME).ok()?;
+        members
+            .into_iter()
+            .find(|(_, address)| *address == self.addresses[member])
+            .map(|(id, _)| id)
+    }
+
+    /// Waits until the NameServer names a leader other than `deposed`; returns it and the wait.
+    pub fn await_leader(&self, deposed: Option<usize>) -> (usize, Duration) {
+        let start = Instant::now();
+        let leader = poll::until("the NameServer names a leader", ELECTION_LIMIT, || {
+            self.leader().filter(|leader| Some(*leader) != deposed)
+        });
+        (leader, start.elapsed())
+    }
+
+    pub fn kill(&mut self, member: usize) {
+        self.brokers[member].kill();
+    }
+
+    /// All members lose their processes at the same moment, as far as one machine can do that.
+    pub fn kill_all(&mut self) {
+        self.brokers.iter_mut().for_each(Process::send_kill);
+        self.brokers.iter_mut().for_each(Process::kill);
+    }
+
+    /// Starts a member that is down, on its own data, and waits until it booted.
+    pub fn restart(&mut self, member: usize) {
+        self.restart_all(&[member]);
+    }
+
+    pub fn restart_all(&mut self, members: &[usize]) {
+        for member in members {
+            let file = format!("broker-n{member}.conf");
+            self.brokers[*member] = spawn(self.directory.path(), "broker", &file);
+        }
+        for member in members {
+            self.brokers[*member].await_line("boot success", BOOT_LIMIT);
+        }
+    }
+
+    /// Runs `raftmq admin` with the cluster's NameServer; returns what it printed.
+    pub fn admin(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
+        command.arg("admin").args(arguments).args(["-n", &self.name_servers()]);
+        let output = command.output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {printed}{problem}");
+        printed
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.brokers.iter_mut().for_each(Process::kill);
+        self.name_server.kill();
+    }
+}
+
+fn spawn(directory: &Path, role: &str, file: &str) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
+    command.args([role, "-c"]).arg(directory.join(file)).current_dir(directory);
+    command.env("RUST_LOG", "info");
+    Process::spawn(file, command, &directory.join(file.replace(".conf", ".log")))
+}
+
+/// Ports that were free a moment ago; all are held until all are found, so they differ.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// The keys are those of RocketMQ's DLedger sample files.
+fn write_files(root: &Path, name_server: u16, clients: &[u16], peers: &[u16], settings: &str) {
+    std::fs::write(root.join("namesrv.conf"), format!("listenPort={name_server}\n")).unwrap();
+    let mut group = String::new();
+    for (member, port) in peers.iter().enumerate() {
+        let separator = if member == 0 { "" } else { ";" };
+        write!(group, "{separator}n{member}-127.0.0.1:{port}").unwrap();
+    }
+    for (member, port) in clients.iter().enumerate() {
+        let store = root.join(format!("store-n{member}"));
+        let store = store.display();
+        let text = format!(
+            "brokerClusterName = RaftCluster\n\
+             brokerName={BROKER_NAME}\n\
+             brokerIP1=127.0.0.1\n\
+             listenPort={port}\n\
+             namesrvAddr=127.0.0.1:{name_server}\n\
+             storePathRootDir={store}\n\
+             storePathCommitLog={store}/commitlog\n\
+             enableDLegerCommitLog=true\n\
+             dLegerGroup={BROKER_NAME}\n\
+             dLegerPeers={group}\n\
+             dLegerSelfId=n{member}\n\
+             sendMessageThreadPoolNums=4\n\
+             mappedFileSizeCommitLog=67108864\n\
+             {settings}\n"
+        );
+        std::fs::write(root.join(format!("broker-n{member}.conf")), text).unwrap();
+    }
+}
