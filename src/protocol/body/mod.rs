@@ -1,0 +1,14 @@
+//! Bodies of requests and answers that travel as JSON.
+//!
+//! Invariant: each has exactly RocketMQ's keys. Maps keyed by queue are written in fastjson's form,
+//! everything else is strict; both forms are read.
+
+mod client_tables;
+mod raft_status;
+mod register;
+mod stats;
+
+pub use client_tables::*;
+pub use raft_status::*;
+pub use register::*;
+pub use stats::*;
