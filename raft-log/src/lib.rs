@@ -1,5 +1,49 @@
 //! The replicated CommitLog: a segmented, checksummed, crash-safe log that is raft's `Storage`.
+//!
+//! Where things are:
+//! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault`] a hostile one.
+//! - [`entry`]: the stored form of an entry. [`Position`]s are bytes since the log's first byte.
+//! - `segment`, `index`, `hard_state`, `snapshot`, `identity`: one kind of file each.
+//! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
+//!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
+//! - [`LogReader`]: the reading half, for any thread.
+//!
+//! The invariant all of it serves: what a finished sync covered is there after any crash, unchanged
+//! and in order, or opening the log fails and says where; and what was taken back never returns.
+#![deny(missing_docs)]
 
+mod disk;
+pub mod entry;
+mod error;
+mod fatal;
+mod files;
+mod hard_state;
+mod identity;
+mod index;
+mod install;
+mod log;
+mod options;
+mod persist;
+mod prepare;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod shared;
+mod snapshot;
+mod storage;
+mod table;
+mod truncate;
 mod types;
 
+pub use disk::{Disk, DiskFile, DiskMap, Lane, RealDisk, RealFile, fault};
+pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
+pub use error::LogError;
+pub use fatal::Fatal;
+pub use log::Log;
+pub use options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, payload_bytes_max};
+pub use persist::SyncTicket;
+pub use reader::LogReader;
+pub use snapshot::{BoundarySnapshot, SnapshotStore};
+pub use table::Boundary;
 pub use types::{LogIndex, Position, Term};

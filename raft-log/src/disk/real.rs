@@ -1,0 +1,278 @@
+//! The real disk: `pwritev`, `fdatasync` on a thread of its own, read-only maps.
+//!
+//! Invariant: bytes reach a file only through write calls, so errors come back as [`io::Error`];
+//! the maps are for reading (storing through a map dirties whole folios and reports errors as a
+//! signal). Each [`RealDisk::new`] owns its two helper threads: give every log its own disk, so that
+//! one log's preparation never delays another's sync.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, mpsc};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::SeekFrom;
+
+use super::{Disk, DiskFile, DiskMap, Lane};
+
+/// Most parts the kernel takes in one vectored write.
+const PARTS_PER_WRITE_MAX: usize = 1024;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Files of the operating system.
+#[derive(Clone, Default)]
+pub struct RealDisk {
+    helpers: Arc<Helpers>,
+}
+
+#[derive(Default)]
+struct Helpers {
+    sync: OnceLock<mpsc::Sender<Work>>,
+    prepare: OnceLock<mpsc::Sender<Work>>,
+}
+
+impl Helpers {
+    /// The queue is unbounded by type; its bound is that a log has at most a few group syncs and one
+    /// preparation outstanding.
+    fn submit(&self, lane: Lane, work: Work) {
+        let (cell, name) = match lane {
+            Lane::Sync => (&self.sync, "log-sync"),
+            Lane::Prepare => (&self.prepare, "log-prepare"),
+        };
+        let queue = cell.get_or_init(|| {
+            let (sender, receiver) = mpsc::channel::<Work>();
+            let run = move || {
+                while let Ok(work) = receiver.recv() {
+                    work();
+                }
+            };
+            // Without the thread the receiver is dropped, and every work handed in reports that it
+            // was never done.
+            if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+                tracing::error!(%error, thread = name, "cannot start a thread of the log");
+            }
+            sender
+        });
+        // A failed send drops the work and with it the sender of its result: the future says so.
+        let _ = queue.send(work);
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send + 'static {
+        let (done, result) = oneshot::channel();
+        self.submit(
+            lane,
+            Box::new(move || {
+                // Nobody has to wait for the result.
+                let _ = done.send(work());
+            }),
+        );
+        async move { result.await.map_err(|_| io::Error::other("the disk's helper thread is gone")) }
+    }
+}
+
+impl RealDisk {
+    /// A disk with helper threads of its own, started when first needed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Holds a lock file until dropped.
+pub struct RealLock {
+    _file: File,
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+    type Lock = RealLock;
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<RealFile> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(RealFile { file: Arc::new(file), helpers: self.helpers.clone() })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<RealFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(RealFile { file: Arc::new(file), helpers: self.helpers.clone() })
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OpenOptions::new().read(true).open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<RealLock> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(RealLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn offload<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send + 'static {
+        self.helpers.run(lane, work)
+    }
+}
+
+/// A file of the operating system.
+pub struct RealFile {
+    file: Arc<File>,
+    helpers: Arc<Helpers>,
+}
+
+impl DiskFile for RealFile {
+    type Map = RealMap;
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        for group in parts.chunks(PARTS_PER_WRITE_MAX) {
+            let total: usize = group.iter().map(|part| part.len()).sum();
+            let mut written = rustix::io::pwritev(&*self.file, group, offset)?;
+            if written < total {
+                // A short write is rare (a signal, a nearly full disk): finish part by part.
+                let mut at = offset;
+                for part in group {
+                    let done = written.min(part.len());
+                    self.file.write_all_at(&part[done..], at + done as u64)?;
+                    written -= done;
+                    at += part.len() as u64;
+                }
+            }
+            offset += total as u64;
+        }
+        Ok(())
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<RealMap> {
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        let map = MmapOptions::new().len(bytes).map_raw_read_only(&*self.file)?;
+        Ok(RealMap { map: Arc::new(map) })
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let file = self.file.clone();
+        let synced = self.helpers.run(Lane::Sync, move || file.sync_data());
+        async move { synced.await? }
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(&*self.file, SeekFrom::Data(from)) {
+            Ok(offset) => Ok(Some(offset)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            // A file system that knows no holes: everything may be data.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok(Some(from)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A shared mapping of a file's first bytes.
+pub struct RealMap {
+    map: Arc<MmapRaw>,
+}
+
+/// A part of a mapping that keeps the mapping alive.
+struct MapSlice {
+    map: Arc<MmapRaw>,
+    range: Range<usize>,
+}
+
+/// Borrows a range of a mapping.
+fn look<'a>(map: &'a MmapRaw, range: &Range<usize>) -> &'a [u8] {
+    assert!(range.start <= range.end && range.end <= map.len(), "slice outside of the mapping");
+    // SAFETY: the range lies inside the mapping, which lives as long as the borrow, and mapped files
+    // are never shrunk. Nobody writes to the range meanwhile: the log hands out published bytes
+    // only, and replaces a published suffix in place only when no slice of the mapping is alive.
+    unsafe { std::slice::from_raw_parts(map.as_ptr().add(range.start), range.len()) }
+}
+
+impl AsRef<[u8]> for MapSlice {
+    fn as_ref(&self) -> &[u8] {
+        look(&self.map, &self.range)
+    }
+}
+
+fn in_memory(range: Range<u64>) -> Range<usize> {
+    let start = usize::try_from(range.start).expect("a mapping is smaller than the address space");
+    let end = usize::try_from(range.end).expect("a mapping is smaller than the address space");
+    start..end
+}
+
+impl DiskMap for RealMap {
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        if range.is_empty() {
+            return Bytes::new();
+        }
+        Bytes::from_owner(MapSlice { map: self.map.clone(), range: in_memory(range) })
+    }
+
+    fn with<R>(&self, range: Range<u64>, inspect: impl FnOnce(&[u8]) -> R) -> R {
+        inspect(look(&self.map, &in_memory(range)))
+    }
+
+    fn has_slices(&self) -> bool {
+        Arc::strong_count(&self.map) > 1
+    }
+}

@@ -1,0 +1,227 @@
+//! Replacing the log by another member's snapshot, and dropping the log's oldest segments.
+//!
+//! Invariant of an installation: the marker file is the moment of change. Before it is durable, a
+//! crash leaves the old log (and a snapshot file that recovery removes, since it matches nothing);
+//! from then on, opening the log carries the installation through before looking at anything else.
+//! Every step can be repeated. The marker goes when the new log is whole.
+//!
+//! Invariant of compaction: segments go from the oldest on, each durably before the next, so what
+//! remains is always contiguous and begins where a snapshot stands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raft::eraftpb::Snapshot;
+
+use crate::disk::Disk;
+use crate::entry::{be32, be64};
+use crate::error::{IoContext, LogError};
+use crate::files::{self, FileKind};
+use crate::hard_state::{HardStateFile, HardStateValue};
+use crate::index::SegmentIndex;
+use crate::log::Log;
+use crate::segment::{Segment, Witness};
+use crate::snapshot::{BoundarySnapshot, boundary_of};
+use crate::table::TableSegment;
+use crate::types::Position;
+
+const MAGIC: u32 = 0x524d_514e; // "RMQN"
+const VERSION: u16 = 1;
+const MARKER_BYTES: usize = 20;
+
+pub(crate) fn encode_marker(position: u64) -> [u8; MARKER_BYTES] {
+    let mut out = [0; MARKER_BYTES];
+    out[0..4].copy_from_slice(&MAGIC.to_be_bytes());
+    out[4..6].copy_from_slice(&VERSION.to_be_bytes());
+    out[8..16].copy_from_slice(&position.to_be_bytes());
+    let crc = crc32fast::hash(&out[..16]);
+    out[16..20].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
+pub(crate) fn decode_marker(bytes: &[u8]) -> Option<u64> {
+    let marker: &[u8; MARKER_BYTES] = bytes.first_chunk()?;
+    let sound = bytes.len() == MARKER_BYTES
+        && be32(marker, 0) == MAGIC
+        && u16::from_be_bytes([marker[4], marker[5]]) == VERSION
+        && be32(marker, 16) == crc32fast::hash(&marker[..16]);
+    sound.then(|| be64(marker, 8))
+}
+
+/// Carries an installation through when the marker says that one began.
+pub(crate) fn finish<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segment_bytes: u64,
+    hard_state: &mut HardStateFile<D::File>,
+) -> Result<(), LogError> {
+    let path = dir.join(files::INSTALL);
+    if !files::exists(disk, &path)? {
+        return Ok(());
+    }
+    let Some(position) = decode_marker(&files::read_all(disk, &path)?) else {
+        return Err(LogError::corrupt(&path, 0, "the marker of an installation is damaged"));
+    };
+    drop(carry_out(disk, dir, segment_bytes, position, hard_state)?);
+    Ok(())
+}
+
+/// Replaces whatever log there is by an empty one that begins behind the snapshot at `position`.
+fn carry_out<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segment_bytes: u64,
+    position: u64,
+    hard_state: &mut HardStateFile<D::File>,
+) -> Result<Segment<D>, LogError> {
+    let Some((boundary, _)) = boundary_of(disk, dir, position)? else {
+        let path = files::snapshot_path(dir, position);
+        return Err(LogError::corrupt(&path, position, "the snapshot being installed is damaged"));
+    };
+    for name in disk.list(dir).during("list", dir)? {
+        let goes = match FileKind::of(&name) {
+            FileKind::Segment(_) | FileKind::Index(_) => true,
+            FileKind::Snapshot(other) => other != position,
+            FileKind::Temporary | FileKind::Other => false,
+        };
+        if goes {
+            let path = dir.join(name);
+            disk.remove(&path).during("remove", &path)?;
+        }
+    }
+    // The names must be gone before one of them is used again.
+    files::sync_dir(disk, dir)?;
+    let segment = Segment::create(disk, dir, position, segment_bytes)?;
+    let old = hard_state.durable();
+    let mut value = HardStateValue { commit: boundary.index.0, ..old };
+    if boundary.term.0 > old.term {
+        value = HardStateValue { term: boundary.term.0, vote: 0, ..value };
+    }
+    hard_state.store(value, true)?;
+    files::remove_durably(disk, dir, &dir.join(files::INSTALL))?;
+    Ok(segment)
+}
+
+impl<D: Disk> Log<D> {
+    /// Replaces the log by a snapshot of another member: the next entry is the one behind it, at the
+    /// snapshot's boundary. Durable on return; a crash leaves the old log or the new one.
+    ///
+    /// # Errors
+    /// `BadSnapshot` leaves the log as it was; any other is fatal.
+    pub fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LogError> {
+        self.shared.check_writable()?;
+        let snapshot = BoundarySnapshot::from_raft(snapshot)?;
+        let boundary = snapshot.boundary;
+        let segment_bytes = self.shared.segment_bytes;
+        if boundary.index.0 == 0 || !boundary.position.0.is_multiple_of(segment_bytes) {
+            return Err(LogError::BadSnapshot(format!(
+                "it ends at position {}, which is no boundary of segments of {segment_bytes} bytes; \
+                 the members' segment sizes must be equal",
+                boundary.position
+            )));
+        }
+        if boundary.index.0 < self.hard_state.commit {
+            return Err(LogError::BadSnapshot(format!(
+                "it is for index {}, index {} is committed here",
+                boundary.index, self.hard_state.commit
+            )));
+        }
+        let shared = self.shared.clone();
+        shared.latch(self.install(&snapshot))?;
+        tracing::info!(
+            dir = %shared.dir.display(), index = %boundary.index, position = %boundary.position,
+            "snapshot installed"
+        );
+        shared.request_preparation();
+        Ok(())
+    }
+
+    fn install(&mut self, snapshot: &BoundarySnapshot) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        let (disk, dir) = (&shared.disk, &shared.dir);
+        let boundary = snapshot.boundary;
+        let _background = shared.pause_background();
+        let mut persist = shared.persist();
+        self.snapshots.put(snapshot)?;
+        let marker = encode_marker(boundary.position.0);
+        files::replace_with(disk, dir, &dir.join(files::INSTALL), &[&marker])?;
+
+        persist.epoch += 1;
+        self.epoch = persist.epoch;
+        // Before the files change, so that nobody reads from what is going away; what readers hold
+        // stays readable.
+        let mut table = shared.table_mut();
+        let segment = carry_out(
+            disk,
+            dir,
+            shared.segment_bytes,
+            boundary.position.0,
+            &mut persist.hard_state,
+        )?;
+        self.active = Arc::new(segment);
+        table.start = boundary;
+        table.end = boundary;
+        table.segments = vec![TableSegment {
+            segment: self.active.clone(),
+            base_index: boundary.index.0 + 1,
+            previous_crc: boundary.chain_crc,
+            index: SegmentIndex::Memory(Vec::new()),
+        }];
+        drop(table);
+        *shared.next() = crate::shared::Next { start: self.active.end(), segment: None };
+        shared.dirty().clear();
+        persist.durable = Witness { position: boundary.position.0, index: boundary.index.0 };
+        persist.witnessed = Witness::default();
+        shared.durable_position.store(boundary.position.0, std::sync::atomic::Ordering::Release);
+        let value = persist.hard_state.durable();
+        drop(persist);
+        self.hard_state.commit = self.hard_state.commit.max(boundary.index.0);
+        if value.term > self.hard_state.term {
+            self.hard_state.term = value.term;
+            self.hard_state.vote = 0;
+        }
+        self.conf_state = snapshot.conf_state.clone();
+        self.snapshots.set_conf_state(self.conf_state.clone());
+        Ok(())
+    }
+
+    /// Removes the segments that end at or below `position`, up to the newest boundary there that
+    /// has a snapshot. Returns the log's new first position.
+    ///
+    /// # Errors
+    /// Of the disk; fatal.
+    pub fn compact_to(&mut self, position: Position) -> Result<Position, LogError> {
+        self.shared.check_writable()?;
+        let limit = position.min(Position(self.active.start));
+        if limit <= self.first_position() {
+            return Ok(self.first_position());
+        }
+        let shared = self.shared.clone();
+        if let Some(boundary) = self.snapshots.boundary_at_or_below(limit)?
+            && boundary.position > self.first_position()
+        {
+            shared.latch(self.compact(boundary.position.0))?;
+        }
+        Ok(self.first_position())
+    }
+
+    fn compact(&mut self, position: u64) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        let (disk, dir) = (&shared.disk, &shared.dir);
+        let _background = shared.pause_background();
+        let removed = {
+            let mut table = shared.table_mut();
+            let Some(boundary) = table.boundary_before(position)? else { return Ok(()) };
+            let keep = table.segments.partition_point(|held| held.segment.start < position);
+            table.start = boundary;
+            table.segments.drain(..keep).collect::<Vec<_>>()
+        };
+        for held in &removed {
+            files::remove_durably(disk, dir, &held.segment.path)?;
+            files::remove_durably(disk, dir, &files::index_path(dir, held.segment.start))?;
+        }
+        self.snapshots.remove_below(Position(position))?;
+        tracing::info!(dir = %dir.display(), position, segments = removed.len(), "log compacted");
+        Ok(())
+    }
+}

@@ -1,0 +1,414 @@
+//! The writing half of the log.
+//!
+//! Invariants: entries are written in index order, whole, and published only after the write
+//! succeeded; an error of the disk is final; nothing is acknowledged here, durability is the
+//! business of the [`SyncTicket`].
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use raft::eraftpb::{ConfState, Entry, HardState};
+
+use crate::disk::Disk;
+use crate::entry::{EntryHeader, EntryKind, HEADER, stored_bytes};
+use crate::error::LogError;
+use crate::hard_state::HardStateValue;
+use crate::index::{IndexRecord, SegmentIndex};
+use crate::options::{LogOptions, payload_bytes_max};
+use crate::persist::{Group, SyncTicket};
+use crate::reader::LogReader;
+use crate::recovery;
+use crate::segment::{Segment, Witness};
+use crate::shared::Shared;
+use crate::snapshot::SnapshotStore;
+use crate::table::{Boundary, TableSegment, place};
+use crate::types::{LogIndex, Position, Term};
+
+/// Payloads below this are copied beside their header; larger ones are written from where they are.
+const COPY_BELOW_BYTES: usize = 4096;
+
+/// The log of one member of one group. Lives inside raft's `RawNode` as its storage.
+pub struct Log<D: Disk> {
+    pub(crate) shared: Arc<Shared<D>>,
+    pub(crate) active: Arc<Segment<D>>,
+    pub(crate) snapshots: SnapshotStore<D>,
+    pub(crate) hard_state: HardStateValue,
+    hard_state_staged: bool,
+    pub(crate) conf_state: ConfState,
+    pub(crate) epoch: u64,
+    run: Run,
+    /// Last, so that it is let go of after everything else.
+    _lock: D::Lock,
+}
+
+/// Entries that go into one segment by one write.
+#[derive(Default)]
+struct Run {
+    /// Headers, small payloads and alignment, back to back.
+    scratch: Vec<u8>,
+    parts: Vec<Part>,
+    records: Vec<IndexRecord>,
+    bytes: u64,
+}
+
+enum Part {
+    Scratch(Range<usize>),
+    /// The payload of the nth entry handed in.
+    Payload(usize),
+}
+
+impl Run {
+    fn clear(&mut self) {
+        self.scratch.clear();
+        self.parts.clear();
+        self.records.clear();
+        self.bytes = 0;
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let begin = self.scratch.len();
+        self.scratch.extend_from_slice(bytes);
+        let end = self.scratch.len();
+        match self.parts.last_mut() {
+            Some(Part::Scratch(range)) if range.end == begin => range.end = end,
+            _ => self.parts.push(Part::Scratch(begin..end)),
+        }
+    }
+
+    /// Adds the `nth` entry; returns its header's checksum.
+    fn push(&mut self, nth: usize, entry: &Entry, position: u64, offset: u64, chain: u32) -> u32 {
+        let payload = &entry.data;
+        let header = EntryHeader {
+            kind: EntryKind::from_raft(entry.get_entry_type()),
+            payload_bytes: u32::try_from(payload.len()).expect("checked against the segment size"),
+            term: entry.term,
+            index: entry.index,
+            position,
+            previous_crc: chain,
+            payload_crc: crc32fast::hash(payload),
+        };
+        let (encoded, crc) = header.encode();
+        self.copy(&encoded);
+        if payload.len() < COPY_BELOW_BYTES {
+            self.copy(payload);
+        } else {
+            self.parts.push(Part::Payload(nth));
+        }
+        let stored = stored_bytes(payload.len() as u64);
+        let alignment = stored as usize - HEADER - payload.len();
+        self.copy(&[0; 8][..alignment]);
+        self.bytes += stored;
+        let offset = u32::try_from(offset).expect("offsets in a segment fit 32 bits");
+        self.records.push(IndexRecord { offset, header_crc: crc, term: entry.term });
+        crc
+    }
+
+    fn push_padding(&mut self, position: u64, left: u64, chain: u32) {
+        if left < HEADER as u64 {
+            return;
+        }
+        let (encoded, _) = EntryHeader {
+            kind: EntryKind::Padding,
+            payload_bytes: u32::try_from(left).expect("offsets fit 32 bits") - HEADER as u32,
+            term: 0,
+            index: 0,
+            position,
+            previous_crc: chain,
+            payload_crc: 0,
+        }
+        .encode();
+        self.copy(&encoded);
+        self.bytes += HEADER as u64;
+    }
+
+    fn slices<'a>(&'a self, entries: &'a [Entry]) -> Vec<IoSlice<'a>> {
+        let part = |part: &Part| match part {
+            Part::Scratch(range) => IoSlice::new(&self.scratch[range.clone()]),
+            Part::Payload(nth) => IoSlice::new(&entries[*nth].data),
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log in `dir`, creating it at the first start, and recovers it: a torn tail beyond
+    /// what was durable is cut, zeroed and synced; anything else that does not check is an error.
+    ///
+    /// # Errors
+    /// See [`LogError`]; all but `Options` are fatal.
+    pub fn open(disk: D, dir: &Path, options: LogOptions) -> Result<Self, LogError> {
+        options.check()?;
+        let recovered = recovery::open(&disk, dir, &options)?;
+        let table = recovered.table;
+        let end = table.end;
+        let active = table.segments[table.segments.len() - 1].segment.clone();
+        let mut hard_state = recovered.hard_state.durable();
+        // An entry of a newer term is on the disk, the term itself is not: the crash came between
+        // the two. No vote was given in that term, or it would be here.
+        if end.term.0 > hard_state.term {
+            hard_state.term = end.term.0;
+            hard_state.vote = 0;
+        }
+        hard_state.commit = hard_state.commit.max(table.start.index.0);
+        let snapshots =
+            SnapshotStore::new(disk.clone(), dir.to_path_buf(), recovered.conf_state.clone());
+        let shared = Arc::new(Shared::new(
+            disk,
+            dir.to_path_buf(),
+            options.prepare_ahead_bytes,
+            table,
+            recovered.hard_state,
+        ));
+        tracing::info!(
+            dir = %dir.display(), last_index = %end.index, last_term = %end.term, tail = %end.position,
+            term = hard_state.term, commit = hard_state.commit, "log opened"
+        );
+        let log = Self {
+            shared,
+            active,
+            snapshots,
+            hard_state,
+            hard_state_staged: true,
+            conf_state: recovered.conf_state,
+            epoch: 0,
+            run: Run::default(),
+            _lock: recovered.lock,
+        };
+        log.shared.request_preparation();
+        Ok(log)
+    }
+
+    /// Index of the last entry; that of the log's start when there is none.
+    pub fn last_index(&self) -> LogIndex {
+        self.shared.table().end.index
+    }
+
+    /// Where the next entry would begin, before placement.
+    pub fn tail(&self) -> Position {
+        self.shared.table().end.position
+    }
+
+    /// The log's first position.
+    pub fn first_position(&self) -> Position {
+        self.shared.table().start.position
+    }
+
+    /// Where the header of an entry with such a payload goes when it is appended at `at`.
+    pub fn place(&self, at: Position, payload_bytes: usize) -> Position {
+        Position(place(self.shared.segment_bytes, at.0, payload_bytes as u64))
+    }
+
+    /// Where the entry after one at `header_position` begins, before placement.
+    pub fn end_of(&self, header_position: Position, payload_bytes: usize) -> Position {
+        Position(header_position.0 + stored_bytes(payload_bytes as u64))
+    }
+
+    /// The largest payload an entry may have.
+    pub fn payload_bytes_max(&self) -> usize {
+        payload_bytes_max(self.shared.segment_bytes)
+    }
+
+    /// Everything up to this index is durable here.
+    pub fn durable_index(&self) -> LogIndex {
+        LogIndex(self.shared.persist().durable.index)
+    }
+
+    /// Whether there is room ahead of the tail. Ask before promising new work: what was prepared
+    /// earlier still takes what is in flight.
+    ///
+    /// # Errors
+    /// `NoSpace` while the disk is full.
+    pub fn check_space(&self) -> Result<(), LogError> {
+        match &*self.shared.no_space() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// A handle for reading from any thread.
+    pub fn reader(&self) -> LogReader<D> {
+        LogReader::new(self.shared.clone())
+    }
+
+    /// The snapshots beside the log.
+    pub fn snapshots(&self) -> SnapshotStore<D> {
+        self.snapshots.clone()
+    }
+
+    /// Stages raft's hard state; the next sync makes it durable.
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = HardStateValue {
+            term: hard_state.term,
+            vote: hard_state.vote,
+            commit: hard_state.commit,
+        };
+        self.hard_state_staged = true;
+    }
+
+    /// Starts making durable what was appended and staged so far, on the log's own thread.
+    pub fn begin_sync(&mut self) -> SyncTicket {
+        let end = self.shared.table().end;
+        let staged = std::mem::take(&mut self.hard_state_staged);
+        self.shared.begin_sync(Group {
+            epoch: self.epoch,
+            end: Witness { position: end.position.0, index: end.index.0 },
+            hard_state: staged.then_some(self.hard_state),
+        })
+    }
+
+    /// Appends entries, replacing from the first one that differs on. They are readable on return,
+    /// durable after a sync. Entries that are already there are skipped.
+    ///
+    /// # Errors
+    /// `BadAppend` and `EntryTooLarge` leave the log as it was; any other is fatal.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.shared.check_writable()?;
+        self.check_entries(entries)?;
+        let known = self.known_prefix(entries)?;
+        let entries = &entries[known..];
+        let Some(first) = entries.first() else { return Ok(()) };
+        let shared = self.shared.clone();
+        if first.index <= self.last_index().0 {
+            shared.latch(self.truncate(first.index))?;
+        }
+        shared.latch(self.write_entries(entries))?;
+        shared.request_preparation();
+        Ok(())
+    }
+
+    fn check_entries(&self, entries: &[Entry]) -> Result<(), LogError> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let (start, end) = {
+            let table = self.shared.table();
+            (table.start.index.0, table.end.index.0)
+        };
+        if first.index <= start || first.index > end + 1 {
+            return Err(LogError::BadAppend(format!(
+                "the first has index {}, the log reaches from {start} to {end}",
+                first.index
+            )));
+        }
+        let payload_bytes_max = self.payload_bytes_max();
+        let mut previous = (first.index - 1, 0);
+        for entry in entries {
+            if entry.index != previous.0 + 1 || entry.term < previous.1 {
+                return Err(LogError::BadAppend(format!(
+                    "index {} of term {} follows index {} of term {}",
+                    entry.index, entry.term, previous.0, previous.1
+                )));
+            }
+            if !entry.context.is_empty() {
+                return Err(LogError::BadAppend(format!(
+                    "entry {} has a context, which is not stored",
+                    entry.index
+                )));
+            }
+            let payload_bytes = entry.data.len();
+            if payload_bytes > payload_bytes_max {
+                return Err(LogError::EntryTooLarge { payload_bytes, payload_bytes_max });
+            }
+            previous = (entry.index, entry.term);
+        }
+        Ok(())
+    }
+
+    /// How many of the entries the log holds already: same index and term means same entry.
+    fn known_prefix(&self, entries: &[Entry]) -> Result<usize, LogError> {
+        let table = self.shared.table();
+        let mut known = 0;
+        for entry in entries {
+            if entry.index > table.end.index.0 || table.term(entry.index)? != entry.term {
+                break;
+            }
+            known += 1;
+        }
+        Ok(known)
+    }
+
+    fn write_entries(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        let mut end = self.shared.table().end;
+        let mut run = std::mem::take(&mut self.run);
+        run.clear();
+        let mut run_start = end.position.0;
+        for (nth, entry) in entries.iter().enumerate() {
+            let position =
+                place(self.shared.segment_bytes, end.position.0, entry.data.len() as u64);
+            if position >= self.active.end() {
+                let left = position - end.position.0;
+                run.push_padding(end.position.0, left, end.chain_crc);
+                self.write_run(&run, entries, run_start, end)?;
+                self.active = self.shared.take_next_segment(&self.active)?;
+                run.clear();
+                run_start = position;
+            }
+            let offset = position - self.active.start;
+            let crc = run.push(nth, entry, position, offset, end.chain_crc);
+            end = Boundary {
+                index: LogIndex(entry.index),
+                term: Term(entry.term),
+                position: Position(position + stored_bytes(entry.data.len() as u64)),
+                chain_crc: crc,
+            };
+        }
+        self.write_run(&run, entries, run_start, end)?;
+        self.run = run;
+        Ok(())
+    }
+
+    /// Writes a run to the active segment and publishes it. `end` is the log's end with the run.
+    fn write_run(
+        &self,
+        run: &Run,
+        entries: &[Entry],
+        run_start: u64,
+        end: Boundary,
+    ) -> Result<(), LogError> {
+        if run.bytes == 0 {
+            return Ok(());
+        }
+        let slices = run.slices(entries);
+        self.active.write(&slices, run_start - self.active.start, run.bytes)?;
+        {
+            let mut dirty = self.shared.dirty();
+            if !dirty.last().is_some_and(|last| Arc::ptr_eq(last, &self.active)) {
+                dirty.push(self.active.clone());
+            }
+        }
+        if run.records.is_empty() {
+            return Ok(());
+        }
+        let mut table = self.shared.table_mut();
+        let last = table.segments.last().expect("a log has a segment");
+        if last.segment.start != self.active.start {
+            let (base_index, previous_crc) = (table.end.index.0 + 1, table.end.chain_crc);
+            table.segments.push(TableSegment {
+                segment: self.active.clone(),
+                base_index,
+                previous_crc,
+                index: SegmentIndex::Memory(Vec::new()),
+            });
+        }
+        match &mut table.segments.last_mut().expect("a log has a segment").index {
+            SegmentIndex::Memory(records) => records.extend_from_slice(&run.records),
+            SegmentIndex::Sealed(_) => unreachable!("a sealed segment is full"),
+        }
+        table.end = end;
+        Ok(())
+    }
+}
+
+impl<D: Disk> Drop for Log<D> {
+    /// Work that was handed in and has not begun finds the log closed; work under way is waited for,
+    /// so that nothing writes after the lock is gone.
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        drop(self.shared.pause_background());
+        drop(self.shared.persist());
+    }
+}

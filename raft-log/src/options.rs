@@ -1,0 +1,67 @@
+//! What a log is opened with, and which of it can never change afterwards.
+
+use crate::entry::ENTRY_HEADER_BYTES;
+use crate::error::LogError;
+
+/// Smallest segment; meant for tests.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// Largest segment: offsets inside a segment fit 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Settings of a log. Everything but `voters` and `prepare_ahead_bytes` is fixed at creation and
+/// checked at every later start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes per segment, a multiple of 4096. Positions depend on it: the same on every member.
+    pub segment_bytes: u64,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the group, which all members share.
+    pub group: String,
+    /// Name of this member within the group.
+    pub member: String,
+    /// Raft ids of the group's voters; used at the very first start only.
+    pub voters: Vec<u64>,
+    /// How far ahead of the tail segments are kept zero-filled, so that writes land in allocated
+    /// space. A new log occupies this much and no more.
+    pub prepare_ahead_bytes: u64,
+}
+
+impl LogOptions {
+    /// The defaults: segments of 1 GiB, prepared 32 MiB ahead.
+    pub fn new(cluster: &str, group: &str, member: &str, voters: Vec<u64>) -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            cluster: cluster.to_owned(),
+            group: group.to_owned(),
+            member: member.to_owned(),
+            voters,
+            prepare_ahead_bytes: 32 << 20,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        let bytes = self.segment_bytes;
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) || !bytes.is_multiple_of(4096)
+        {
+            return Err(LogError::Options(format!(
+                "segment_bytes is {bytes}; it must be a multiple of 4096 from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
+            )));
+        }
+        for (field, text) in
+            [("cluster", &self.cluster), ("group", &self.group), ("member", &self.member)]
+        {
+            if text.is_empty() || text.chars().any(char::is_control) {
+                return Err(LogError::Options(format!(
+                    "{field} is {text:?}; it must not be empty nor contain control characters"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The largest payload that fits into a segment of this size.
+pub fn payload_bytes_max(segment_bytes: u64) -> usize {
+    usize::try_from(segment_bytes - ENTRY_HEADER_BYTES).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,115 @@
+//! Making what was appended durable: one group sync, run away from the caller.
+//!
+//! Invariants: a ticket that resolves to success covers every byte appended and the hard state
+//! staged before it was taken; entries are synced before the hard state that may count them as
+//! committed; a failed sync is final.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use crate::disk::{Disk, Lane};
+use crate::error::LogError;
+use crate::hard_state::HardStateValue;
+use crate::segment::Witness;
+use crate::shared::{Persist, Shared};
+
+/// Resolves when a group of writes is durable.
+#[must_use = "what was appended is durable only when the ticket says so"]
+pub struct SyncTicket {
+    outcome: Pin<Box<dyn Future<Output = Result<(), LogError>> + Send>>,
+}
+
+impl Future for SyncTicket {
+    type Output = Result<(), LogError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.outcome.as_mut().poll(context)
+    }
+}
+
+/// Wakes the thread that waits in [`block_on`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+impl SyncTicket {
+    /// Waits for the outcome, blocking the thread: for tools and tests, not for async code.
+    ///
+    /// # Errors
+    /// Same as awaiting it.
+    pub fn wait(self) -> Result<(), LogError> {
+        block_on(self)
+    }
+}
+
+/// What a ticket was taken for.
+pub(crate) struct Group {
+    pub(crate) epoch: u64,
+    /// The log's end when it was taken.
+    pub(crate) end: Witness,
+    pub(crate) hard_state: Option<HardStateValue>,
+}
+
+impl<D: Disk> Shared<D> {
+    pub(crate) fn begin_sync(self: &Arc<Self>, group: Group) -> SyncTicket {
+        let shared = self.clone();
+        let done = self.disk.offload(Lane::Sync, move || {
+            let mut persist = shared.persist();
+            // Asked under the lock that closing takes: a closed log's files may be another's by now.
+            if shared.closed.load(Ordering::Acquire) {
+                return Err(LogError::Closed);
+            }
+            shared.check_writable()?;
+            let result = shared.sync_group(&mut persist, &group);
+            shared.latch(result)
+        });
+        SyncTicket { outcome: Box::pin(async move { done.await.unwrap_or(Err(LogError::Closed)) }) }
+    }
+
+    fn sync_group(&self, persist: &mut Persist<D>, group: &Group) -> Result<(), LogError> {
+        let dirty = std::mem::take(&mut *self.dirty());
+        // After a cut, this group's numbers mean nothing any more; its bytes are synced all the same.
+        let current = persist.epoch == group.epoch;
+        if let Some(last) = dirty.last()
+            && current
+            && persist.durable > persist.witnessed
+        {
+            last.write_witness(persist.durable)?;
+            persist.witnessed = persist.durable;
+        }
+        for segment in &dirty {
+            segment.sync()?;
+        }
+        if current {
+            persist.durable = persist.durable.max(group.end);
+            self.durable_position.store(persist.durable.position, Ordering::Release);
+        }
+        if let Some(value) = group.hard_state {
+            let durable_index = persist.durable.index;
+            let value = HardStateValue { commit: value.commit.min(durable_index), ..value };
+            persist.hard_state.store(value, false)?;
+        }
+        Ok(())
+    }
+}

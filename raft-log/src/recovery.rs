@@ -1,0 +1,450 @@
+//! Opening a directory: whose it is, what of the log is there, and telling a torn tail from damage.
+//!
+//! The log is followed along its chain of checksums until something does not check. What lies behind
+//! was either never durable (a torn tail, to be cut) or it was (damage, never cut). Three witnesses
+//! tell: a trailer written by an earlier sync, an index file, the commit index in the hard state;
+//! none of them ever claims more than was durable when it was written. A valid record behind an
+//! invalid one is not a witness by itself: when power fails, the sectors of one unsynced group
+//! survive in any order.
+//!
+//! Invariants: nothing durable is removed; after opening, everything the table shows is durable and
+//! everything behind it is zeros; opening twice gives the same log.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raft::eraftpb::ConfState;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{IoContext, LogError};
+use crate::files::{self, FileKind};
+use crate::hard_state::HardStateFile;
+use crate::identity::Identity;
+use crate::index::{IndexHeader, SealedIndex, SegmentIndex};
+use crate::install;
+use crate::options::LogOptions;
+use crate::scan::{Scan, scan};
+use crate::segment::{Segment, TRAILER_BYTES, Witness};
+use crate::snapshot::boundary_of;
+use crate::table::{Boundary, Table, TableSegment};
+use crate::types::{LogIndex, Position, Term};
+
+/// An opened log.
+pub(crate) struct Recovered<D: Disk> {
+    pub(crate) table: Table<D>,
+    pub(crate) hard_state: HardStateFile<D::File>,
+    pub(crate) conf_state: ConfState,
+    pub(crate) lock: D::Lock,
+}
+
+/// The files of a directory by what they are.
+#[derive(Default)]
+struct Inventory {
+    segments: BTreeSet<u64>,
+    indexes: BTreeSet<u64>,
+    snapshots: BTreeSet<u64>,
+}
+
+impl Inventory {
+    fn of<D: Disk>(disk: &D, dir: &Path) -> Result<Self, LogError> {
+        let mut inventory = Self::default();
+        for name in disk.list(dir).during("list", dir)? {
+            match FileKind::of(&name) {
+                FileKind::Segment(start) => drop(inventory.segments.insert(start)),
+                FileKind::Index(start) => drop(inventory.indexes.insert(start)),
+                FileKind::Snapshot(position) => drop(inventory.snapshots.insert(position)),
+                FileKind::Temporary => {
+                    let path = dir.join(name);
+                    disk.remove(&path).during("remove", &path)?;
+                }
+                FileKind::Other => {}
+            }
+        }
+        Ok(inventory)
+    }
+}
+
+/// Opens, or at the first start creates, the log in `dir`.
+pub(crate) fn open<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &LogOptions,
+) -> Result<Recovered<D>, LogError> {
+    disk.create_dir_all(dir).during("create", dir)?;
+    let lock_path = dir.join(files::LOCK);
+    let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => LogError::Locked { dir: dir.to_path_buf() },
+        _ => LogError::io("lock", &lock_path, error),
+    })?;
+    let identity = match Identity::load(disk, dir)? {
+        Some(identity) => {
+            identity.check(options, dir)?;
+            identity
+        }
+        None => create(disk, dir, options)?,
+    };
+    let mut hard_state = HardStateFile::open(disk, dir)?;
+    install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
+    let inventory = Inventory::of(disk, dir)?;
+    let recovery = Recovery {
+        disk,
+        dir,
+        segment_bytes: options.segment_bytes,
+        commit: hard_state.durable().commit,
+        inventory,
+        conf_state: ConfState { voters: identity.voters, ..ConfState::default() },
+        scanned: Vec::new(),
+        rebuilt: Vec::new(),
+        witness: Witness::default(),
+    };
+    let (table, conf_state) = recovery.run()?;
+    Ok(Recovered { table, hard_state, conf_state, lock })
+}
+
+/// Creates an empty log in a directory that holds none. The identity comes last: a directory with
+/// files but without it is either a creation that was cut short, or not ours to touch.
+fn create<D: Disk>(disk: &D, dir: &Path, options: &LogOptions) -> Result<Identity, LogError> {
+    let foreign = |reason: &str| LogError::WrongIdentity {
+        dir: dir.to_path_buf(),
+        reason: format!("it has no identity file, but {reason}; it is not adopted"),
+    };
+    let inventory = Inventory::of(disk, dir)?;
+    let beyond_first = inventory.segments.iter().any(|&start| start != 0);
+    if beyond_first || !inventory.indexes.is_empty() || !inventory.snapshots.is_empty() {
+        return Err(foreign("it holds a log"));
+    }
+    if inventory.segments.contains(&0) {
+        let path = files::segment_path(dir, 0);
+        if !is_all_zero(disk, &path)? {
+            return Err(foreign("it holds a log"));
+        }
+        files::remove_durably(disk, dir, &path)?;
+    }
+    let path = dir.join(files::HARD_STATE);
+    if files::exists(disk, &path)? {
+        let value = HardStateFile::open(disk, dir)?.durable();
+        if value != crate::hard_state::HardStateValue::default() {
+            return Err(foreign("it holds a vote"));
+        }
+    }
+    HardStateFile::create(disk, dir)?;
+    Segment::create(disk, dir, 0, options.segment_bytes)?;
+    let identity = Identity::of(options);
+    identity.store(disk, dir)?;
+    if let Some(parent) = dir.parent() {
+        // The directory's own name. A relative path of one component has an empty parent.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        files::sync_dir(disk, parent)?;
+    }
+    tracing::info!(dir = %dir.display(), group = options.group, member = options.member, "log created");
+    Ok(identity)
+}
+
+fn is_all_zero<D: Disk>(disk: &D, path: &Path) -> Result<bool, LogError> {
+    let file = disk.open(path).during("open", path)?;
+    let bytes = file.len().during("measure", path)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut at = 0;
+    while let Some(data) = file.next_data(at).during("scan", path)? {
+        if data >= bytes {
+            break;
+        }
+        let step = &mut buffer[..(bytes - data).min(64 * 1024) as usize];
+        file.read_at(step, data).during("read", path)?;
+        if step.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at = data + step.len() as u64;
+    }
+    Ok(true)
+}
+
+struct Recovery<'a, D: Disk> {
+    disk: &'a D,
+    dir: &'a Path,
+    segment_bytes: u64,
+    /// The commit index in the hard state: a witness.
+    commit: u64,
+    inventory: Inventory,
+    conf_state: ConfState,
+    /// Segments whose entries were read one by one, so which may not be durable yet.
+    scanned: Vec<Arc<Segment<D>>>,
+    /// Segments whose index file must be written again.
+    rebuilt: Vec<u64>,
+    /// The furthest that any trailer or index file vouches for.
+    witness: Witness,
+}
+
+/// Where the chain ended.
+struct ChainEnd {
+    path: PathBuf,
+    reason: String,
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    fn run(mut self) -> Result<(Table<D>, ConfState), LogError> {
+        let start = self.start()?;
+        let mut table =
+            Table { segment_bytes: self.segment_bytes, start, segments: Vec::new(), end: start };
+        let chain_end = self.follow(&mut table)?;
+        self.drop_empty_segments(&mut table);
+        self.judge(&table, &chain_end)?;
+        self.tidy_segments(&mut table)?;
+        self.tidy_snapshots(&table)?;
+        files::sync_dir(self.disk, self.dir)?;
+        Ok((table, self.conf_state))
+    }
+
+    /// The log before its first segment.
+    fn start(&mut self) -> Result<Boundary, LogError> {
+        let Some(&first) = self.inventory.segments.first() else {
+            return Err(LogError::corrupt(self.dir, 0, "all segments are missing"));
+        };
+        // Left behind by a compaction that was cut short.
+        for stale in self.inventory.indexes.range(..first) {
+            files::remove_if_exists(self.disk, &files::index_path(self.dir, *stale))?;
+        }
+        if first == 0 {
+            return Ok(Boundary::default());
+        }
+        let found = match self.inventory.snapshots.contains(&first) {
+            true => boundary_of(self.disk, self.dir, first)?,
+            false => None,
+        };
+        let Some((boundary, conf_state)) = found else {
+            return Err(LogError::corrupt(
+                &files::snapshot_path(self.dir, first),
+                first,
+                "the snapshot at the log's start is missing or damaged",
+            ));
+        };
+        self.conf_state = conf_state;
+        Ok(boundary)
+    }
+
+    /// Follows the chain from segment to segment.
+    fn follow(&mut self, table: &mut Table<D>) -> Result<ChainEnd, LogError> {
+        let mut start = table.start.position.0;
+        let mut chain_end =
+            ChainEnd { path: files::segment_path(self.dir, start), reason: String::new() };
+        while self.inventory.segments.contains(&start) {
+            let Some(segment) = self.open_segment(start)? else {
+                let reason = "the segment was being created".to_owned();
+                chain_end = ChainEnd { path: files::segment_path(self.dir, start), reason };
+                break;
+            };
+            let segment = Arc::new(segment);
+            if let Some(sealed) = self.sealed_index(table, start)? {
+                self.push_sealed(table, segment, sealed);
+                start += self.segment_bytes;
+                continue;
+            }
+            let Scan { records, end, rest } = scan(&segment, table.end)?;
+            let previous_crc = table.end.chain_crc;
+            let base_index = table.end.index.0 + 1;
+            table.end = end;
+            self.scanned.push(segment.clone());
+            let path = segment.path.clone();
+            table.segments.push(TableSegment {
+                segment,
+                base_index,
+                previous_crc,
+                index: SegmentIndex::Memory(records),
+            });
+            if let Some(damage) = rest {
+                chain_end = ChainEnd { path, reason: damage.to_string() };
+                break;
+            }
+            self.rebuilt.push(start);
+            start += self.segment_bytes;
+            let reason = "the segment that follows is missing".to_owned();
+            chain_end = ChainEnd { path: files::segment_path(self.dir, start), reason };
+        }
+        if table.segments.is_empty() {
+            let path = files::segment_path(self.dir, start);
+            return Err(LogError::corrupt(&path, start, "the first segment has a wrong length"));
+        }
+        Ok(chain_end)
+    }
+
+    /// `None` when the file is one whose creation was cut short.
+    fn open_segment(&mut self, start: u64) -> Result<Option<Segment<D>>, LogError> {
+        let path = files::segment_path(self.dir, start);
+        let file = self.disk.open(&path).during("open", &path)?;
+        let bytes = file.len().during("measure", &path)?;
+        if bytes != self.segment_bytes + TRAILER_BYTES {
+            if is_all_zero(self.disk, &path)? {
+                return Ok(None);
+            }
+            let reason = format!("the segment has a wrong length, {bytes} bytes");
+            return Err(LogError::corrupt(&path, start, reason));
+        }
+        let segment = Segment::open(self.disk, self.dir, start, self.segment_bytes)?;
+        self.witness = self.witness.max(segment.witness()?.unwrap_or_default());
+        Ok(Some(segment))
+    }
+
+    /// The index file of the segment that continues the chain, when there is one that is sound.
+    fn sealed_index(
+        &mut self,
+        table: &Table<D>,
+        start: u64,
+    ) -> Result<Option<SealedIndex<D>>, LogError> {
+        if !self.inventory.indexes.contains(&start) {
+            return Ok(None);
+        }
+        let sealed = SealedIndex::open(self.disk, self.dir, start)?;
+        let Some(sealed) = sealed else {
+            tracing::warn!(segment = start, "index file damaged, rebuilding it from its segment");
+            return Ok(None);
+        };
+        self.witness = self.witness.max(self.vouched_by(&sealed.header));
+        let continues = sealed.header.base_index == table.end.index.0 + 1
+            && sealed.header.previous_crc == table.end.chain_crc
+            && table.end.position.0 <= start;
+        Ok(continues.then_some(sealed))
+    }
+
+    /// A segment is sealed only when an entry behind it is durable, unless it is full to the last
+    /// byte: then a truncation may have taken everything behind it.
+    fn vouched_by(&self, header: &IndexHeader) -> Witness {
+        let padded = u64::from(header.data_end) < self.segment_bytes;
+        let position =
+            header.segment + if padded { self.segment_bytes + 1 } else { self.segment_bytes };
+        Witness { position, index: header.base_index + header.count - 1 }
+    }
+
+    fn push_sealed(
+        &mut self,
+        table: &mut Table<D>,
+        segment: Arc<Segment<D>>,
+        sealed: SealedIndex<D>,
+    ) {
+        let header = sealed.header;
+        let index = SegmentIndex::Sealed(sealed);
+        let last = index.get(header.count - 1).expect("every record was checked");
+        table.end = Boundary {
+            index: LogIndex(header.base_index + header.count - 1),
+            term: Term(last.term),
+            position: Position(segment.start + u64::from(header.data_end)),
+            chain_crc: last.header_crc,
+        };
+        table.segments.push(TableSegment {
+            segment,
+            base_index: header.base_index,
+            previous_crc: header.previous_crc,
+            index,
+        });
+    }
+
+    /// Padding belongs to the entry behind it: without that entry, the log ends before the padding.
+    fn drop_empty_segments(&mut self, table: &mut Table<D>) {
+        while table.segments.len() > 1
+            && table.segments.last().is_some_and(|last| last.index.count() == 0)
+        {
+            let dropped = table.segments.pop().expect("there is one");
+            self.scanned.retain(|segment| segment.start != dropped.segment.start);
+            self.rebuilt.retain(|&start| start != dropped.segment.start);
+        }
+    }
+
+    /// Whether what lies behind the end of the chain was ever durable.
+    fn judge(&mut self, table: &Table<D>, chain_end: &ChainEnd) -> Result<(), LogError> {
+        let end = table.end;
+        let last = table.segments.last().expect("the first one was found").segment.start;
+        let behind: Vec<u64> = self.inventory.segments.range(last + 1..).copied().collect();
+        for start in behind {
+            drop(self.open_segment(start)?);
+        }
+        let indexes: Vec<u64> = self.inventory.indexes.range(last + 1..).copied().collect();
+        for start in indexes {
+            if let Some(sealed) = SealedIndex::open(self.disk, self.dir, start)? {
+                self.witness = self.witness.max(self.vouched_by(&sealed.header));
+            }
+        }
+        let claim = if self.witness.position > end.position.0 {
+            format!("position {} (index {})", self.witness.position, self.witness.index)
+        } else if self.commit > end.index.0 {
+            format!("index {}", self.commit)
+        } else {
+            return Ok(());
+        };
+        let reason = format!(
+            "the log ends after index {} ({}), but it was durable up to {claim}",
+            end.index, chain_end.reason
+        );
+        Err(LogError::corrupt(&chain_end.path, end.position.0, reason))
+    }
+
+    /// Removes what lies behind the end, and makes durable and indexes what lies before.
+    fn tidy_segments(&self, table: &mut Table<D>) -> Result<(), LogError> {
+        let last = table.segments.last().expect("the first one was found");
+        let (segment, sealed) = (last.segment.clone(), last.index.is_sealed());
+        for start in self.inventory.segments.range(segment.start + 1..).rev() {
+            files::remove_durably(self.disk, self.dir, &files::index_path(self.dir, *start))?;
+            files::remove_durably(self.disk, self.dir, &files::segment_path(self.dir, *start))?;
+        }
+        if !sealed {
+            let damaged_index = files::index_path(self.dir, segment.start);
+            files::remove_durably(self.disk, self.dir, &damaged_index)?;
+            let tail = table.end.position.0 - segment.start;
+            if segment.clear_from(tail)? {
+                tracing::warn!(segment = segment.start, tail, "torn tail of the log cut");
+            }
+            segment.set_data_end(tail);
+        }
+        for scanned in &self.scanned {
+            scanned.sync()?;
+        }
+        let full = table.segments.len() - 1;
+        for nth in 0..full {
+            if self.rebuilt.contains(&table.segments[nth].segment.start) {
+                self.seal(table, nth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&self, table: &mut Table<D>, nth: usize) -> Result<(), LogError> {
+        let (header, records) = {
+            let held = &table.segments[nth];
+            let SegmentIndex::Memory(records) = &held.index else { return Ok(()) };
+            let last = held.base_index + held.index.count() - 1;
+            let end = table.boundary_at(last)?.position.0;
+            let header = IndexHeader {
+                segment: held.segment.start,
+                base_index: held.base_index,
+                count: held.index.count(),
+                previous_crc: held.previous_crc,
+                data_end: u32::try_from(end - held.segment.start).expect("offsets fit 32 bits"),
+            };
+            (header, records.clone())
+        };
+        let sealed = SealedIndex::write(self.disk, self.dir, header, &records)?;
+        table.segments[nth].index = SegmentIndex::Sealed(sealed);
+        Ok(())
+    }
+
+    /// Removes snapshots that do not belong to this log, and takes the members from the newest.
+    fn tidy_snapshots(&mut self, table: &Table<D>) -> Result<(), LogError> {
+        for &position in &self.inventory.snapshots {
+            let found = boundary_of(self.disk, self.dir, position)?;
+            let ours = match (&found, position) {
+                (Some((boundary, _)), _) if position >= table.first_position() => {
+                    table.boundary_before(position)? == Some(*boundary)
+                }
+                _ => false,
+            };
+            match found {
+                Some((_, conf_state)) if ours => self.conf_state = conf_state,
+                _ => {
+                    tracing::warn!(position, "snapshot removed, it does not belong to the log");
+                    let path = files::snapshot_path(self.dir, position);
+                    files::remove_if_exists(self.disk, &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The log as raft's `Storage`.
+//!
+//! Invariant: what raft reads here is verified against its checksums, or an error.
+
+use raft::eraftpb::{Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::disk::Disk;
+use crate::error::LogError;
+use crate::log::Log;
+
+fn for_raft(error: LogError) -> raft::Error {
+    match error {
+        LogError::Compacted { .. } => raft::Error::Store(StorageError::Compacted),
+        LogError::Unavailable { .. } => raft::Error::Store(StorageError::Unavailable),
+        other => {
+            tracing::error!(error = %other, "the log cannot be read");
+            raft::Error::Store(StorageError::Other(Box::new(other)))
+        }
+    }
+}
+
+impl<D: Disk> Storage for Log<D> {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        let hard_state = HardState {
+            term: self.hard_state.term,
+            vote: self.hard_state.vote,
+            commit: self.hard_state.commit,
+            ..HardState::default()
+        };
+        Ok(RaftState { hard_state, conf_state: self.conf_state.clone() })
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        let table = self.shared.table();
+        assert!(high <= table.end.index.0 + 1, "entries up to {high} of {}", table.end.index);
+        table.entries(low, high, max_size.into().unwrap_or(u64::MAX)).map_err(for_raft)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        self.shared.table().term(index).map_err(for_raft)
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.shared.table().start.index.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.shared.table().end.index.0)
+    }
+
+    /// The snapshot at the log's start: who gets it then receives the whole retained log, so that
+    /// the oldest readable offsets are equal on all members.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let unavailable = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
+        let start = self.shared.table().start;
+        if start.index.0 == 0 || start.index.0 < request_index {
+            return Err(unavailable);
+        }
+        match self.snapshots.at(start.position) {
+            Ok(Some(snapshot)) => Ok(snapshot.to_raft()),
+            Ok(None) => Err(unavailable),
+            Err(error) => Err(for_raft(error)),
+        }
+    }
+}
