@@ -95,8 +95,8 @@ fn run_suite(name: &str, mut command: Command, cases: usize) {
             passed.push(case.to_owned());
         } else if line.starts_with("FAIL ") {
             failed.push(line);
-        } else if line.starts_with("INFO ") {
-            say(&format!("{name}: {}", &line[5..]));
+        } else if let Some(figure) = line.strip_prefix("INFO ") {
+            say(&format!("{name}: {figure}"));
         } else if line == "KILL-LEADER" {
             let (leader, _) = cluster.await_leader(None);
             cluster.kill(leader);
