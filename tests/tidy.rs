@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 700;
-const LINE_CHARACTERS_MAX: usize = 100;
+/// rustfmt keeps code within 100; comments are its blind spot.
+const LINE_CHARACTERS_MAX: usize = 120;
 
 /// Written in two parts so that this file does not contain what it looks for.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
