@@ -1,0 +1,139 @@
+//! The checkpoint in a sled database.
+//!
+//! Invariant: sled is trusted with nothing. Its flush does not survive a power failure and its open
+//! may fail after an abrupt stop; both cost a replay of the log, not a message. It flushes by no
+//! thread of its own and caches little, because the whole state is in memory anyway.
+
+use std::path::{Path, PathBuf};
+
+use raft_log::LogIndex;
+
+use super::{Checkpoint, CheckpointStore};
+use crate::state::Change;
+use crate::store::StoreError;
+
+/// Under which the applied index is kept. No piece of the state has this key.
+const APPLIED_KEY: &[u8] = b"\xffapplied";
+/// Pages that sled may keep, in bytes.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// See the module.
+pub struct SledCheckpoint {
+    dir: PathBuf,
+    database: Option<sled::Db>,
+}
+
+impl SledCheckpoint {
+    /// Opens the database in `dir`; one that does not open is removed and begun anew.
+    ///
+    /// # Errors
+    /// When a new one cannot be made either.
+    pub fn open(dir: &Path) -> Result<SledCheckpoint, StoreError> {
+        let mut store = SledCheckpoint { dir: dir.to_owned(), database: None };
+        match open_database(dir) {
+            Ok(database) => store.database = Some(database),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "checkpoint does not open: made again");
+                store.wipe()?;
+            }
+        }
+        Ok(store)
+    }
+
+    fn error(&self, error: &dyn std::fmt::Display) -> StoreError {
+        StoreError::File { name: self.dir.display().to_string(), message: error.to_string() }
+    }
+}
+
+impl CheckpointStore for SledCheckpoint {
+    fn load(&mut self) -> Option<Checkpoint> {
+        let database = self.database.as_ref()?;
+        let mut checkpoint = Checkpoint::default();
+        let mut applied = None;
+        for entry in database.iter() {
+            let (key, value) = entry
+                .inspect_err(|error| tracing::warn!(%error, "checkpoint does not read: made again"))
+                .ok()?;
+            if key == APPLIED_KEY {
+                applied = value.as_ref().try_into().ok().map(u64::from_be_bytes);
+            } else {
+                checkpoint.entries.push((key.to_vec(), value.to_vec()));
+            }
+        }
+        checkpoint.applied = LogIndex(applied?);
+        Some(checkpoint)
+    }
+
+    fn save(&mut self, changes: &[Change], applied: LogIndex) -> Result<(), StoreError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&key[..], &value[..]),
+                None => batch.remove(&key[..]),
+            }
+        }
+        batch.insert(APPLIED_KEY, &applied.0.to_be_bytes());
+        database.apply_batch(batch).map_err(|error| self.error(&error))?;
+        database.flush().map_err(|error| self.error(&error))?;
+        Ok(())
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        self.database = None;
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(self.error(&error));
+            }
+            _ => {}
+        }
+        self.database = Some(open_database(&self.dir).map_err(|error| self.error(&error))?);
+        Ok(())
+    }
+}
+
+fn open_database(dir: &Path) -> sled::Result<sled::Db> {
+    sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn change(key: &str, value: Option<&str>) -> Change {
+        (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        let mut store = SledCheckpoint::open(&path).unwrap();
+        assert_eq!(store.load(), None);
+        store.save(&[change("a", Some("1")), change("b", Some("2"))], LogIndex(7)).unwrap();
+        store.save(&[change("a", None)], LogIndex(9)).unwrap();
+        drop(store);
+        let mut store = SledCheckpoint::open(&path).unwrap();
+        let expected =
+            Checkpoint { applied: LogIndex(9), entries: vec![(b"b".to_vec(), b"2".to_vec())] };
+        assert_eq!(store.load(), Some(expected));
+        store.wipe().unwrap();
+        assert_eq!(store.load(), None);
+        store.save(&[], LogIndex(1)).unwrap();
+        assert_eq!(store.load().unwrap().applied, LogIndex(1));
+    }
+
+    #[test]
+    fn a_directory_that_is_no_database_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        std::fs::create_dir_all(&path).unwrap();
+        #[allow(clippy::disallowed_methods)]
+        std::fs::write(path.join("conf"), b"no configuration of sled").unwrap();
+        let mut store = SledCheckpoint::open(&path).unwrap();
+        assert_eq!(store.load(), None);
+        store.save(&[change("a", Some("1"))], LogIndex(2)).unwrap();
+        assert_eq!(store.load().unwrap().applied, LogIndex(2));
+    }
+}
