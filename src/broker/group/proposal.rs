@@ -1,0 +1,202 @@
+//! What processors propose to the group, and what they hear of it.
+//!
+//! Invariant: each proposal is answered exactly once, by its `reply`: with its outcome after it was
+//! applied here, or with a refusal. Only [`Refusal::Unknown`] leaves open whether it took effect.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use raft_log::{LogIndex, Position};
+use smallvec::SmallVec;
+
+use crate::protocol::record;
+use crate::protocol::topic::TopicConfig;
+use crate::replication::machine::Refusal;
+use crate::state::Command;
+
+/// Hears how sending went; runs where entries are applied, so it must not block.
+pub type SendReply = Box<dyn FnOnce(SendOutcome) + Send>;
+/// Hears how a command went; must not block either.
+pub type CommandReply = Box<dyn FnOnce(CommandOutcome) + Send>;
+
+/// A change that the group is to make.
+pub enum Proposal {
+    /// Stores messages.
+    Messages(MessagesProposal),
+    /// Changes the state.
+    Command {
+        /// The change.
+        command: Command,
+        /// Hears of it.
+        reply: CommandReply,
+    },
+}
+
+/// Messages for one queue, stored in their order and in one entry.
+pub struct MessagesProposal {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// Creates the topic in the same entry if it does not exist.
+    pub create_topic: Option<Arc<TopicConfig>>,
+    /// The messages, at least one.
+    pub messages: SmallVec<[NewMessage; 1]>,
+    /// The queue; negative lets the leader take one in turn.
+    pub queue_id: i32,
+    /// Hears of it.
+    pub reply: SendReply,
+}
+
+/// A message that has no place yet.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The user's flag, opaque.
+    pub flag: i32,
+    /// System flags; the address bits are set when it is stored.
+    pub sys_flag: i32,
+    /// When the producer made it.
+    pub born_timestamp_ms: i64,
+    /// Where the producer connected from.
+    pub born_host: SocketAddr,
+    /// Address of this broker.
+    pub store_host: SocketAddr,
+    /// Failed attempts to consume it.
+    pub reconsume_times: i32,
+    /// Position of the half message of a transaction, zero otherwise.
+    pub prepared_transaction_offset: i64,
+    /// Body.
+    pub body: Bytes,
+    /// Property string.
+    pub properties: Bytes,
+}
+
+/// How sending went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// Committed, and visible to consumers.
+    Stored(Stored),
+    /// The topic does not exist and was not to be created. Nothing was written.
+    TopicNotFound,
+    /// See the refusal.
+    Refused(Refusal),
+}
+
+/// Where messages were stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The queue.
+    pub queue_id: i32,
+    /// Queue offset of the first; the others follow on.
+    pub first_queue_offset: i64,
+    /// Position of the first.
+    pub first_position: Position,
+    /// Positions of the others.
+    pub more_positions: Vec<Position>,
+    /// When.
+    pub store_timestamp_ms: i64,
+}
+
+impl Stored {
+    /// Position of each message.
+    pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
+        std::iter::once(self.first_position).chain(self.more_positions.iter().copied())
+    }
+}
+
+/// How a command went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandOutcome {
+    /// It is in the state, as of this entry.
+    Applied {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// See the refusal.
+    Refused(Refusal),
+}
+
+/// Who waits for an entry.
+#[derive(Default)]
+pub struct GroupPending {
+    pub(super) sends: Vec<(SendReply, Stored)>,
+    pub(super) commands: Vec<CommandReply>,
+}
+
+impl GroupPending {
+    /// Answers all: the entry is applied.
+    pub(super) fn applied(self, index: LogIndex) {
+        for (reply, stored) in self.sends {
+            reply(SendOutcome::Stored(stored));
+        }
+        for reply in self.commands {
+            reply(CommandOutcome::Applied { index });
+        }
+    }
+
+    /// Answers all: the entry is not known to be.
+    pub(super) fn refused(self, refusal: &Refusal) {
+        for (reply, _) in self.sends {
+            reply(SendOutcome::Refused(refusal.clone()));
+        }
+        for reply in self.commands {
+            reply(CommandOutcome::Refused(refusal.clone()));
+        }
+    }
+}
+
+impl Proposal {
+    /// About how many bytes it keeps in memory.
+    pub(super) fn weight(&self) -> usize {
+        const OVERHEAD_BYTES: usize = 256;
+        match self {
+            Proposal::Messages(messages) => messages
+                .messages
+                .iter()
+                .map(|m| m.body.len() + m.properties.len() + OVERHEAD_BYTES)
+                .sum(),
+            Proposal::Command { command, .. } => command.encoded_len() + OVERHEAD_BYTES,
+        }
+    }
+
+    /// Answers its owner.
+    pub(super) fn refused(self, refusal: Refusal) {
+        match self {
+            Proposal::Messages(messages) => (messages.reply)(SendOutcome::Refused(refusal)),
+            Proposal::Command { reply, .. } => reply(CommandOutcome::Refused(refusal)),
+        }
+    }
+}
+
+impl MessagesProposal {
+    /// Bytes of its records; none when some part does not fit a record.
+    pub(super) fn records_bytes(&self) -> Option<usize> {
+        self.messages.iter().try_fold(0, |sum, message| {
+            let parts = message.parts(&self.topic);
+            parts.check().ok()?;
+            Some(sum + parts.encoded_len())
+        })
+    }
+}
+
+impl NewMessage {
+    /// The record it becomes, but for its place.
+    pub(super) fn parts<'a>(&'a self, topic: &'a str) -> record::RecordParts<'a> {
+        record::RecordParts {
+            queue_id: 0,
+            flag: self.flag,
+            queue_offset: 0,
+            physical_offset: 0,
+            sys_flag: self.sys_flag,
+            born_timestamp_ms: self.born_timestamp_ms,
+            born_host: self.born_host,
+            store_timestamp_ms: 0,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: &self.body,
+            topic,
+            properties: &self.properties,
+        }
+    }
+}
