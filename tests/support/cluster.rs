@@ -157,7 +157,7 @@ fn spawn(directory: &Path, role: &str, file: &str) -> Process {
 }
 
 /// Ports that were free a moment ago; all are held until all are found, so they differ.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
     listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
