@@ -22,7 +22,7 @@ use crate::index::SegmentIndex;
 use crate::log::Log;
 use crate::segment::{Segment, Witness};
 use crate::snapshot::{BoundarySnapshot, boundary_of};
-use crate::table::TableSegment;
+use crate::table::{Boundary, TableSegment};
 use crate::types::Position;
 
 const MAGIC: u32 = 0x524d_514e; // "RMQN"
@@ -197,22 +197,30 @@ impl<D: Disk> Log<D> {
             return Ok(self.first_position());
         }
         let shared = self.shared.clone();
-        if let Some(boundary) = self.snapshots.boundary_at_or_below(limit)?
+        if let Some(BoundarySnapshot { boundary, .. }) = self.snapshots.at_or_below(limit)?
             && boundary.position > self.first_position()
         {
-            shared.latch(self.compact(boundary.position.0))?;
+            shared.latch(self.compact(boundary))?;
         }
         Ok(self.first_position())
     }
 
-    fn compact(&mut self, position: u64) -> Result<(), LogError> {
+    fn compact(&mut self, boundary: Boundary) -> Result<(), LogError> {
         let shared = self.shared.clone();
         let (disk, dir) = (&shared.disk, &shared.dir);
+        let position = boundary.position;
         let _background = shared.pause_background();
         let removed = {
             let mut table = shared.table_mut();
-            let Some(boundary) = table.boundary_before(position)? else { return Ok(()) };
-            let keep = table.segments.partition_point(|held| held.segment.start < position);
+            if table.boundary_before(position.0)? != Some(boundary) {
+                let reason = "its boundary is not one of this log's".to_owned();
+                return Err(LogError::corrupt(
+                    &files::snapshot_path(dir, position.0),
+                    position.0,
+                    reason,
+                ));
+            }
+            let keep = table.segments.partition_point(|held| held.segment.start < position.0);
             table.start = boundary;
             table.segments.drain(..keep).collect::<Vec<_>>()
         };
@@ -220,8 +228,8 @@ impl<D: Disk> Log<D> {
             files::remove_durably(disk, dir, &held.segment.path)?;
             files::remove_durably(disk, dir, &files::index_path(dir, held.segment.start))?;
         }
-        self.snapshots.remove_below(Position(position))?;
-        tracing::info!(dir = %dir.display(), position, segments = removed.len(), "log compacted");
+        self.snapshots.remove_below(position)?;
+        tracing::info!(dir = %dir.display(), %position, segments = removed.len(), "log compacted");
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The replicated CommitLog: a segmented, checksummed, crash-safe log that is raft's `Storage`.
 //!
 //! Where things are:
-//! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault`] a hostile one.
+//! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault::SimDisk`] a hostile one.
 //! - [`entry`]: the stored form of an entry. [`Position`]s are bytes since the log's first byte.
 //! - `segment`, `index`, `hard_state`, `snapshot`, `identity`: one kind of file each.
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works

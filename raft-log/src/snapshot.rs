@@ -239,8 +239,16 @@ impl<D: Disk> SnapshotStore<D> {
     /// # Errors
     /// Of the disk.
     pub fn latest(&self) -> Result<Option<BoundarySnapshot>, LogError> {
-        for position in self.positions()?.into_iter().rev() {
-            match self.at(position) {
+        self.at_or_below(Position(u64::MAX))
+    }
+
+    /// The newest snapshot at or below `position` that can be read.
+    pub(crate) fn at_or_below(
+        &self,
+        position: Position,
+    ) -> Result<Option<BoundarySnapshot>, LogError> {
+        for at in self.positions()?.into_iter().rev().filter(|at| *at <= position) {
+            match self.at(at) {
                 Ok(Some(snapshot)) => return Ok(Some(snapshot)),
                 Ok(None) => {}
                 Err(error @ LogError::Corrupt { .. }) => {
@@ -262,19 +270,6 @@ impl<D: Disk> SnapshotStore<D> {
             Some(position) => self.at(*position),
             None => Ok(None),
         }
-    }
-
-    /// The newest snapshot's boundary at or below `position`, by header only.
-    pub(crate) fn boundary_at_or_below(
-        &self,
-        position: Position,
-    ) -> Result<Option<Boundary>, LogError> {
-        for at in self.positions()?.into_iter().rev().filter(|at| *at <= position) {
-            if let Ok(Some(snapshot)) = self.at(at) {
-                return Ok(Some(snapshot.boundary));
-            }
-        }
-        Ok(None)
     }
 
     /// Removes the snapshots below `position`.

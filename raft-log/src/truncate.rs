@@ -70,23 +70,30 @@ impl<D: Disk> Log<D> {
         Ok(Cut { target, target_was_sealed, removed })
     }
 
+    /// The index files go first, all of them: one that stayed would vouch for the segment behind.
     fn remove_later_segments(&self, cut: &Cut<D>) -> Result<(), LogError> {
         let (disk, dir) = (&self.shared.disk, &self.shared.dir);
-        if !cut.removed.is_empty() {
-            let mut next = self.shared.next();
-            next.start = cut.target.end();
-            if let Some(next) = next.segment.take() {
-                files::remove_durably(disk, dir, &next.path)?;
-            }
-            drop(next);
-            for held in cut.removed.iter().rev() {
-                let start = held.segment.start;
-                files::remove_durably(disk, dir, &files::index_path(dir, start))?;
-                files::remove_durably(disk, dir, &held.segment.path)?;
-            }
-        }
+        let sealed = cut.removed.iter().filter(|held| held.index.is_sealed());
+        let mut sealed: Vec<u64> = sealed.map(|held| held.segment.start).collect();
         if cut.target_was_sealed {
-            files::remove_durably(disk, dir, &files::index_path(dir, cut.target.start))?;
+            sealed.push(cut.target.start);
+        }
+        for start in &sealed {
+            files::remove_if_exists(disk, &files::index_path(dir, *start))?;
+        }
+        if !sealed.is_empty() {
+            files::sync_dir(disk, dir)?;
+        }
+        if cut.removed.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.shared.next();
+        next.start = cut.target.end();
+        if let Some(next) = next.segment.take() {
+            files::remove_durably(disk, dir, &next.path)?;
+        }
+        for held in cut.removed.iter().rev() {
+            files::remove_durably(disk, dir, &held.segment.path)?;
         }
         Ok(())
     }

@@ -1,1 +1,582 @@
-//! A hostile disk in memory.
+//! A disk in memory that loses power, tears writes, fails and fills up, all from a seed.
+//!
+//! What it models. Written bytes live in a cache of 512-byte sectors until their file is synced; when
+//! power is lost every unsynced sector is lost or kept by itself. Names are durable only after a sync
+//! of their directory; unsynced creations, renames and removals are each lost or kept. A sync that
+//! fails leaves its sectors clean and not durable, so that a later sync succeeds without them: what
+//! Linux does. Everything is counted in disk calls, so power can be cut at any of them, and the same
+//! calls with the same seed give the same disk.
+//!
+//! Invariant: it is never kinder than the contract of [`Disk`], and never breaks it unless told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Disk, DiskFile, DiskMap, Lane};
+
+const SECTOR_BYTES: usize = 512;
+const BLOCK_BYTES: usize = 4096;
+
+/// What becomes of unsynced sectors and names when power is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// All of it is lost.
+    All,
+    /// Nothing is lost: the process died, the machine did not.
+    Nothing,
+    /// Each sector and each name by itself, from this seed; some files wholly.
+    Torn(u64),
+}
+
+/// Numbers from a seed (splitmix64).
+#[derive(Debug, Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.roll() & 1 == 1
+    }
+}
+
+#[derive(Default)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    /// Sectors written since the last sync.
+    dirty: BTreeSet<usize>,
+    /// Blocks that take up space.
+    allocated: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        let end = offset + bytes.len();
+        if self.live.len() < end {
+            self.live.resize(end, 0);
+        }
+        self.live[offset..end].copy_from_slice(bytes);
+        self.dirty.extend(offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+    }
+
+    fn keep_sector(&mut self, sector: usize) {
+        let begin = sector * SECTOR_BYTES;
+        let end = (begin + SECTOR_BYTES).min(self.live.len());
+        if begin < end {
+            if self.durable.len() < end {
+                self.durable.resize(end, 0);
+            }
+            self.durable[begin..end].copy_from_slice(&self.live[begin..end]);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.live.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            self.keep_sector(sector);
+        }
+    }
+
+    fn lose_power(&mut self, loss: Loss, dice: &mut Dice) {
+        match loss {
+            Loss::All => {}
+            Loss::Nothing => self.sync(),
+            Loss::Torn(_) => match dice.roll() % 4 {
+                0 => {}
+                1 => self.sync(),
+                _ => {
+                    if dice.coin() {
+                        self.durable.resize(self.live.len(), 0);
+                    }
+                    for sector in std::mem::take(&mut self.dirty) {
+                        if dice.coin() {
+                            self.keep_sector(sector);
+                        }
+                    }
+                }
+            },
+        }
+        self.dirty.clear();
+        self.live = self.durable.clone();
+    }
+}
+
+/// A change of names that no directory sync has made durable yet.
+enum Renaming {
+    Create { path: PathBuf, inode: u64 },
+    Remove { path: PathBuf },
+    Rename { from: PathBuf, to: PathBuf, inode: u64 },
+}
+
+impl Renaming {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            Self::Create { path, inode } => drop(names.insert(path.clone(), *inode)),
+            Self::Remove { path } => drop(names.remove(path)),
+            Self::Rename { from, to, inode } => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+
+    fn is_in(&self, dir: &Path) -> bool {
+        let path = match self {
+            Self::Create { path, .. } | Self::Remove { path } | Self::Rename { to: path, .. } => {
+                path
+            }
+        };
+        path.parent() == Some(dir)
+    }
+}
+
+#[derive(Default)]
+struct World {
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    renamings: Vec<Renaming>,
+    locks: BTreeSet<PathBuf>,
+    /// Counts power losses; a handle of an earlier life is dead.
+    life: u64,
+    calls: u64,
+    syncs: u64,
+    power_off_at: Option<u64>,
+    powered_off: bool,
+    fail_sync_at: Option<u64>,
+    fail_next_write: bool,
+    bad_ranges: Vec<(PathBuf, Range<u64>)>,
+    capacity_bytes: Option<u64>,
+    slices_alive: bool,
+}
+
+impl World {
+    /// Every call passes here first. `true` means: do it, then the power goes.
+    fn enter(&mut self, life: u64) -> io::Result<bool> {
+        if self.powered_off || life != self.life {
+            return Err(power_lost());
+        }
+        self.calls += 1;
+        if self.power_off_at == Some(self.calls) {
+            self.powered_off = true;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn inode(&mut self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn file(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("inodes live as long as their handles' life")
+    }
+
+    /// Takes space for a write and says how many of its bytes find room.
+    fn allocate(&mut self, inode: u64, offset: usize, bytes: usize) -> usize {
+        let Some(capacity) = self.capacity_bytes else { return bytes };
+        let used: usize = self.inodes.values().map(|inode| inode.allocated.len()).sum();
+        let mut left = (capacity as usize / BLOCK_BYTES).saturating_sub(used);
+        let file = self.file(inode);
+        for block in offset / BLOCK_BYTES..(offset + bytes).div_ceil(BLOCK_BYTES) {
+            if file.allocated.contains(&block) {
+                continue;
+            }
+            if left == 0 {
+                return (block * BLOCK_BYTES).saturating_sub(offset).min(bytes);
+            }
+            file.allocated.insert(block);
+            left -= 1;
+        }
+        bytes
+    }
+
+    fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        if std::mem::take(&mut self.fail_next_write) {
+            // Half of it may be there.
+            self.file(inode).write(&bytes[..bytes.len() / 2], offset);
+            return Err(eio());
+        }
+        let fits = self.allocate(inode, offset, bytes.len());
+        self.file(inode).write(&bytes[..fits], offset);
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn read(&self, inode: u64, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset + buffer.len() as u64;
+        for (path, bad) in &self.bad_ranges {
+            if self.names.get(path) == Some(&inode) && bad.start < end && offset < bad.end {
+                return Err(eio());
+            }
+        }
+        let live = &self.inodes[&inode].live;
+        let begin = usize::try_from(offset).map_err(io::Error::other)?;
+        let bytes = live.get(begin..begin + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self, inode: u64) -> io::Result<()> {
+        self.syncs += 1;
+        if self.fail_sync_at == Some(self.syncs) {
+            self.file(inode).dirty.clear();
+            return Err(eio());
+        }
+        self.file(inode).sync();
+        Ok(())
+    }
+
+    fn rename(&mut self, renaming: Renaming) {
+        renaming.apply(&mut self.names);
+        self.renamings.push(renaming);
+    }
+}
+
+fn power_lost() -> io::Error {
+    io::Error::other("power lost")
+}
+
+fn eio() -> io::Error {
+    io::Error::other("input/output error (injected)")
+}
+
+/// A hostile disk. Clones share it. Work for [`Lane::Prepare`] is done at once, work for
+/// [`Lane::Sync`] when its future is first polled.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    world: Arc<Mutex<World>>,
+}
+
+impl SimDisk {
+    /// An empty disk without faults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<T>(&self, life: u64, deed: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
+        let mut world = self.world();
+        let power_goes = world.enter(life)?;
+        let done = deed(&mut world);
+        if power_goes { Err(power_lost()) } else { done }
+    }
+
+    fn now<T>(&self, deed: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
+        let life = self.world().life;
+        self.call(life, deed)
+    }
+
+    /// How many calls the disk has seen.
+    pub fn calls(&self) -> u64 {
+        self.world().calls
+    }
+
+    /// How many file syncs the disk has seen.
+    pub fn syncs(&self) -> u64 {
+        self.world().syncs
+    }
+
+    /// Cuts the power during the `nth` call from now on. That call's change may or may not survive.
+    pub fn power_off_at_call(&self, nth: u64) {
+        let mut world = self.world();
+        world.power_off_at = Some(world.calls + nth);
+    }
+
+    /// Whether the power is gone.
+    pub fn is_powered_off(&self) -> bool {
+        self.world().powered_off
+    }
+
+    /// Loses power, if that has not happened yet, and starts again with what survived. Handles from
+    /// before are dead. Planned faults are forgotten, the capacity stays.
+    pub fn restart(&self, loss: Loss) {
+        let mut world = self.world();
+        let mut dice = Dice(if let Loss::Torn(seed) = loss { seed } else { 0 });
+        for renaming in std::mem::take(&mut world.renamings) {
+            let kept = match loss {
+                Loss::All => false,
+                Loss::Nothing => true,
+                Loss::Torn(_) => dice.coin(),
+            };
+            if kept {
+                renaming.apply(&mut world.durable_names);
+            }
+        }
+        world.names = world.durable_names.clone();
+        let named: BTreeSet<u64> = world.names.values().copied().collect();
+        world.inodes.retain(|inode, _| named.contains(inode));
+        for inode in world.inodes.values_mut() {
+            inode.lose_power(loss, &mut dice);
+        }
+        world.locks.clear();
+        world.life += 1;
+        world.powered_off = false;
+        world.power_off_at = None;
+        world.fail_sync_at = None;
+        world.fail_next_write = false;
+        world.bad_ranges.clear();
+    }
+
+    /// Makes the `nth` file sync from now on fail: its bytes count as clean and are not durable.
+    pub fn fail_sync(&self, nth: u64) {
+        let mut world = self.world();
+        world.fail_sync_at = Some(world.syncs + nth);
+    }
+
+    /// Makes the next write fail halfway.
+    pub fn fail_next_write(&self) {
+        self.world().fail_next_write = true;
+    }
+
+    /// Makes reads that touch these bytes fail.
+    pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
+        self.world().bad_ranges.push((path.to_path_buf(), range));
+    }
+
+    /// Bounds the space that files may take, in blocks of 4096 bytes; `None` for no bound. Space
+    /// written before the bound was set does not count.
+    pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
+        self.world().capacity_bytes = bytes;
+    }
+
+    /// Inverts one bit of a file, on the medium and in the cache. False when there is no such byte.
+    pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) -> bool {
+        let mut world = self.world();
+        let Some(inode) = world.names.get(path).copied() else { return false };
+        let (file, at) = (world.file(inode), offset as usize);
+        let Some(byte) = file.live.get_mut(at) else { return false };
+        *byte ^= 1 << (bit % 8);
+        if let Some(byte) = file.durable.get_mut(at) {
+            *byte ^= 1 << (bit % 8);
+        }
+        true
+    }
+
+    /// What maps answer to [`DiskMap::has_slices`].
+    pub fn set_slices_alive(&self, alive: bool) {
+        self.world().slices_alive = alive;
+    }
+
+    /// The bytes of a file as a reader sees them now.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let world = self.world();
+        let inode = world.names.get(path)?;
+        Some(world.inodes[inode].live.clone())
+    }
+}
+
+/// Holds a lock until dropped or the power goes.
+pub struct SimLock {
+    disk: SimDisk,
+    path: PathBuf,
+    life: u64,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut world = self.disk.world();
+        if world.life == self.life {
+            world.locks.remove(&self.path);
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+    type Lock = SimLock;
+
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        self.now(|_| Ok(()))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<SimFile> {
+        let (life, inode) = self.now(|world| {
+            if world.names.contains_key(path) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            world.next_inode += 1;
+            let inode = world.next_inode;
+            world.inodes.insert(inode, Inode::default());
+            world.rename(Renaming::Create { path: path.to_path_buf(), inode });
+            Ok((world.life, inode))
+        })?;
+        Ok(SimFile { disk: self.clone(), inode, life })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<SimFile> {
+        let (life, inode) = self.now(|world| Ok((world.life, world.inode(path)?)))?;
+        Ok(SimFile { disk: self.clone(), inode, life })
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.now(|world| Ok(world.names.contains_key(path)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.now(|world| {
+            let inside = world.names.keys().filter(|path| path.parent() == Some(dir));
+            let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+            Ok(inside.filter_map(name).collect())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.now(|world| {
+            world.inode(path)?;
+            world.rename(Renaming::Remove { path: path.to_path_buf() });
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.now(|world| {
+            let inode = world.inode(from)?;
+            let (from, to) = (from.to_path_buf(), to.to_path_buf());
+            world.rename(Renaming::Rename { from, to, inode });
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.now(|world| {
+            let (here, elsewhere): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut world.renamings).into_iter().partition(|it| it.is_in(dir));
+            for renaming in here {
+                renaming.apply(&mut world.durable_names);
+            }
+            world.renamings = elsewhere;
+            Ok(())
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<SimLock> {
+        let life = self.now(|world| match world.locks.insert(path.to_path_buf()) {
+            true => Ok(world.life),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })?;
+        Ok(SimLock { disk: self.clone(), path: path.to_path_buf(), life })
+    }
+
+    fn offload<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send + 'static {
+        let (done, waiting) = match lane {
+            Lane::Prepare => (Some(work()), None),
+            Lane::Sync => (None, Some(work)),
+        };
+        async move {
+            match (done, waiting) {
+                (Some(done), _) => Ok(done),
+                (None, Some(work)) => Ok(work()),
+                (None, None) => Err(power_lost()),
+            }
+        }
+    }
+}
+
+/// A file of a [`SimDisk`].
+pub struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    life: u64,
+}
+
+impl SimFile {
+    fn call<T>(&self, deed: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
+        self.disk.call(self.life, deed)
+    }
+}
+
+impl DiskFile for SimFile {
+    type Map = SimMap;
+
+    fn len(&self) -> io::Result<u64> {
+        self.call(|world| Ok(world.file(self.inode).live.len() as u64))
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.call(|world| {
+            let file = world.file(self.inode);
+            assert!(bytes >= file.live.len() as u64, "files only grow");
+            file.live.resize(bytes as usize, 0);
+            Ok(())
+        })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.call(|world| world.read(self.inode, buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.call(|world| world.write(self.inode, bytes, offset))
+    }
+
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write_at(&bytes, offset)
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<SimMap> {
+        self.call(|world| {
+            let fits = bytes <= world.file(self.inode).live.len() as u64;
+            if fits { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        })?;
+        Ok(SimMap { disk: self.disk.clone(), inode: self.inode, life: self.life })
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        self.call(|world| world.sync(self.inode))
+    }
+
+    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (disk, inode, life) = (self.disk.clone(), self.inode, self.life);
+        async move { disk.call(life, |world| world.sync(inode)) }
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        self.call(|world| Ok((from < world.file(self.inode).live.len() as u64).then_some(from)))
+    }
+}
+
+/// A view of a [`SimFile`]; its slices are copies.
+pub struct SimMap {
+    disk: SimDisk,
+    inode: u64,
+    life: u64,
+}
+
+impl DiskMap for SimMap {
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        self.with(range, Bytes::copy_from_slice)
+    }
+
+    fn with<R>(&self, range: Range<u64>, look: impl FnOnce(&[u8]) -> R) -> R {
+        let world = self.disk.world();
+        assert_eq!(world.life, self.life, "a map does not survive its process");
+        look(&world.inodes[&self.inode].live[range.start as usize..range.end as usize])
+    }
+
+    fn has_slices(&self) -> bool {
+        self.disk.world().slices_alive
+    }
+}
