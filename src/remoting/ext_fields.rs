@@ -191,12 +191,13 @@ pub(super) fn parse_i64(field: &'static str, value: &str) -> Result<Option<i64>,
     value.parse().map(Some).map_err(|_| invalid(field, value, "a 64-bit integer"))
 }
 
-/// A truth value from a field's text; empty is absent.
+/// A truth value from a field's text; empty is absent. The C++ client writes `1` and `0`: its batch
+/// would be stored as one message with an unreadable body if `1` were not true.
 pub(super) fn parse_bool(field: &'static str, value: &str) -> Result<Option<bool>, FieldError> {
     match value {
         "" => Ok(None),
-        "true" => Ok(Some(true)),
-        "false" => Ok(Some(false)),
+        "true" | "1" => Ok(Some(true)),
+        "false" | "0" => Ok(Some(false)),
         _ if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
         _ if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
         _ => Err(invalid(field, value, "`true` or `false`")),
@@ -221,6 +222,8 @@ mod tests {
         );
         assert_eq!(fields.get_i32("queueId"), Ok(Some(4)));
         assert_eq!(fields.get_bool("batch"), Ok(Some(true)));
+        assert_eq!(parse_bool("batch", "1"), Ok(Some(true)));
+        assert_eq!(parse_bool("unitMode", "0"), Ok(Some(false)));
         fields.remove("topic");
         assert_eq!(fields.require("topic"), Err(FieldError::Missing { field: "topic" }));
         assert_eq!(fields.detached().iter().count(), 2);
