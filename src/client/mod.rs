@@ -1,1 +1,28 @@
-//! client.
+//! A RocketMQ client: producer, push consumer and admin calls over the remoting protocol.
+//!
+//! One [`Client`] holds the connections, the routes and the heartbeat of everything a process does;
+//! producers and consumers are built on it. It talks to the broker with id 0 of each broker name and
+//! looks the route up again the moment a connection breaks or a broker says that it does not lead,
+//! so that a change of leader costs what the group needs to elect one, and no polling interval.
+//!
+//! Invariant: a send that returns `Ok` was acknowledged by the broker; an offset is committed only
+//! when every message before it was consumed.
+
+mod admin;
+mod consumer;
+mod error;
+mod instance;
+mod message;
+mod options;
+mod producer;
+mod remote;
+mod route;
+mod selector;
+
+pub use admin::{Admin, BrokerAddress, StoredMessage};
+pub use consumer::{ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer};
+pub use error::ClientError;
+pub use instance::Client;
+pub use message::{Message, ReceivedMessage, SendResult, SendStatus};
+pub use options::ClientOptions;
+pub use producer::{Producer, ProducerOptions};

@@ -1,0 +1,282 @@
+//! Administrative calls, typed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::protocol::body::{ConsumeStats, ConsumerConnection, GroupList, KvTable};
+use crate::protocol::body::{RaftStatus, TopicStatsTable};
+use crate::protocol::code::{request, response};
+use crate::protocol::fastjson::JsonBody as _;
+use crate::protocol::message_id::OffsetMessageId;
+use crate::protocol::names::AUTO_CREATE_TOPIC;
+use crate::protocol::properties;
+use crate::protocol::record::records;
+use crate::protocol::route::{ClusterInfo, TopicList, TopicRouteData};
+use crate::protocol::topic::TopicConfig;
+
+use super::error::ClientError;
+use super::instance::Client;
+use super::message::ReceivedMessage;
+use super::remote::{Answer, Ask};
+
+/// One broker as the NameServer knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrokerAddress {
+    /// Cluster.
+    pub cluster: String,
+    /// Name of its group.
+    pub broker_name: String,
+    /// Zero for the leader.
+    pub broker_id: i64,
+    /// Where clients reach it.
+    pub address: String,
+}
+
+/// A message found by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// The message.
+    pub message: ReceivedMessage,
+    /// Bytes of its record.
+    pub record_bytes: usize,
+}
+
+/// Administrative calls.
+pub struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    /// On a client.
+    pub fn new(client: &Client) -> Admin {
+        Admin { client: client.clone() }
+    }
+
+    async fn name_server(&self, ask: &Ask) -> Result<Answer, ClientError> {
+        self.client.shared.routes.ask_name_server(ask).await?.success()
+    }
+
+    async fn broker(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {
+        self.client.shared.remote.ask(address, ask).await?.success()
+    }
+
+    /// Every broker of every cluster.
+    pub async fn cluster_info(&self) -> Result<ClusterInfo, ClientError> {
+        let answer = self.name_server(&Ask::new(request::GET_BROKER_CLUSTER_INFO)).await?;
+        answer.decode(ClusterInfo::decode)
+    }
+
+    /// The brokers of one cluster, or of all, by cluster, broker name and id.
+    ///
+    /// # Errors
+    /// When the cluster does not exist, or the NameServer does not answer.
+    pub async fn brokers(&self, cluster: Option<&str>) -> Result<Vec<BrokerAddress>, ClientError> {
+        let info = self.cluster_info().await?;
+        if let Some(name) = cluster
+            && !info.cluster_addr_table.contains_key(name)
+        {
+            let what = format!("the NameServer knows no cluster {name}");
+            return Err(ClientError::IllegalArgument(what));
+        }
+        let mut brokers = Vec::new();
+        for (name, broker_names) in &info.cluster_addr_table {
+            if cluster.is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            for broker in broker_names.iter().filter_map(|name| info.broker_addr_table.get(name)) {
+                for (broker_id, address) in &broker.broker_addrs {
+                    brokers.push(BrokerAddress {
+                        cluster: name.clone(),
+                        broker_name: broker.broker_name.clone(),
+                        broker_id: *broker_id,
+                        address: address.clone(),
+                    });
+                }
+            }
+        }
+        brokers.sort();
+        Ok(brokers)
+    }
+
+    /// A broker's counters and gauges.
+    pub async fn runtime_info(
+        &self,
+        address: &str,
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        let answer = self.broker(address, &Ask::new(request::GET_BROKER_RUNTIME_INFO)).await?;
+        Ok(answer.decode(KvTable::decode)?.table)
+    }
+
+    /// Names of every topic the NameServer knows.
+    pub async fn topics(&self) -> Result<Vec<String>, ClientError> {
+        let ask = Ask::new(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        let list = self.name_server(&ask).await?.decode(TopicList::decode)?;
+        Ok(list.topic_list.into_iter().collect())
+    }
+
+    /// A topic's route.
+    pub async fn route(&self, topic: &str) -> Result<TopicRouteData, ClientError> {
+        self.client.shared.routes.fetch(topic).await
+    }
+
+    /// Offsets of a topic's queues on one broker.
+    pub async fn topic_stats(
+        &self,
+        address: &str,
+        topic: &str,
+    ) -> Result<TopicStatsTable, ClientError> {
+        let ask = Ask::new(request::GET_TOPIC_STATS_INFO).with("topic", topic);
+        self.broker(address, &ask).await?.decode(TopicStatsTable::decode)
+    }
+
+    /// Groups that read a topic.
+    pub async fn groups_of_topic(
+        &self,
+        address: &str,
+        topic: &str,
+    ) -> Result<Vec<String>, ClientError> {
+        let ask = Ask::new(request::QUERY_TOPIC_CONSUME_BY_WHO).with("topic", topic);
+        let list = self.broker(address, &ask).await?.decode(GroupList::decode)?;
+        Ok(list.group_list.into_iter().collect())
+    }
+
+    /// Creates a topic on a broker or changes it.
+    pub async fn update_topic(
+        &self,
+        address: &str,
+        topic: &TopicConfig,
+        attributes: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let ask = Ask::new(request::UPDATE_AND_CREATE_TOPIC)
+            .with("topic", &topic.topic_name)
+            .with("defaultTopic", AUTO_CREATE_TOPIC)
+            .with("readQueueNums", topic.read_queue_nums)
+            .with("writeQueueNums", topic.write_queue_nums)
+            .with("perm", topic.perm)
+            .with("topicFilterType", topic.topic_filter_type.as_str())
+            .with("topicSysFlag", topic.topic_sys_flag)
+            .with("order", topic.order)
+            .with_some("attributes", attributes);
+        self.broker(address, &ask).await.map(drop)
+    }
+
+    /// Deletes a topic on a broker.
+    pub async fn delete_topic_in_broker(
+        &self,
+        address: &str,
+        topic: &str,
+    ) -> Result<(), ClientError> {
+        let ask = Ask::new(request::DELETE_TOPIC_IN_BROKER).with("topic", topic);
+        self.broker(address, &ask).await.map(drop)
+    }
+
+    /// Makes every NameServer forget a topic in one cluster.
+    pub async fn delete_topic_in_name_servers(
+        &self,
+        cluster: &str,
+        topic: &str,
+    ) -> Result<(), ClientError> {
+        let ask = Ask::new(request::DELETE_TOPIC_IN_NAMESRV)
+            .with("topic", topic)
+            .with("clusterName", cluster);
+        for address in self.client.shared.routes.name_servers() {
+            self.broker(address, &ask).await?;
+        }
+        Ok(())
+    }
+
+    /// How far a group is in the queues of one broker.
+    pub async fn consume_stats(
+        &self,
+        address: &str,
+        group: &str,
+        topic: Option<&str>,
+    ) -> Result<ConsumeStats, ClientError> {
+        let ask = Ask::new(request::GET_CONSUME_STATS)
+            .with("consumerGroup", group)
+            .with_some("topic", topic);
+        self.broker(address, &ask).await?.decode(ConsumeStats::decode)
+    }
+
+    /// The connected members of a group; `None` if there are none.
+    pub async fn consumer_connection(
+        &self,
+        address: &str,
+        group: &str,
+    ) -> Result<Option<ConsumerConnection>, ClientError> {
+        let ask = Ask::new(request::GET_CONSUMER_CONNECTION_LIST).with("consumerGroup", group);
+        let answer = self.client.shared.remote.ask(address, &ask).await?;
+        if answer.code() == response::CONSUMER_NOT_ONLINE {
+            return Ok(None);
+        }
+        answer.success()?.decode(ConsumerConnection::decode).map(Some)
+    }
+
+    /// The message that an offset id names, from the broker it names.
+    pub async fn view_message(&self, id: &OffsetMessageId) -> Result<StoredMessage, ClientError> {
+        let ask = Ask::new(request::VIEW_MESSAGE_BY_ID).with("offset", id.offset);
+        let answer = self.broker(&id.store_host.to_string(), &ask).await?;
+        let found = stored_messages(answer.body(), "")?;
+        found.into_iter().next().ok_or_else(|| answer.refusal())
+    }
+
+    /// The messages of a topic that carry a unique id, from every broker name of its route.
+    pub async fn query_by_unique_id(
+        &self,
+        topic: &str,
+        unique_id: &str,
+    ) -> Result<Vec<StoredMessage>, ClientError> {
+        let route = self.route(topic).await?;
+        let ask = Ask::new(request::QUERY_MESSAGE)
+            .with("topic", topic)
+            .with("key", unique_id)
+            .with("maxNum", 32)
+            .with("beginTimestamp", 0)
+            .with("endTimestamp", i64::MAX)
+            .with("_UNIQUE_KEY_QUERY", true);
+        let mut found = Vec::new();
+        for broker in &route.broker_datas {
+            let Some(address) = broker.master().or_else(|| first_address(&broker.broker_addrs))
+            else {
+                continue;
+            };
+            let answer = self.client.shared.remote.ask(address, &ask).await?;
+            if answer.code() == response::QUERY_NOT_FOUND {
+                continue;
+            }
+            let answer = answer.success()?;
+            found.extend(stored_messages(answer.body(), &broker.broker_name)?);
+        }
+        found.retain(|stored| stored.message.property(properties::UNIQ_KEY) == Some(unique_id));
+        Ok(found)
+    }
+
+    /// A member's view of its Raft group.
+    pub async fn raft_status(&self, address: &str) -> Result<RaftStatus, ClientError> {
+        self.broker(address, &Ask::new(request::RAFT_STATUS)).await?.decode(RaftStatus::decode)
+    }
+
+    /// Hands leadership to another member; its raft id.
+    pub async fn transfer_leader(
+        &self,
+        address: &str,
+        target: Option<u64>,
+    ) -> Result<u64, ClientError> {
+        let ask = Ask::new(request::TRANSFER_LEADER).with_some("target", target);
+        let answer = self.broker(address, &ask).await?;
+        Ok(answer.number("target")?.unsigned_abs())
+    }
+}
+
+fn first_address(addresses: &BTreeMap<i64, String>) -> Option<&str> {
+    addresses.values().next().map(String::as_str)
+}
+
+fn stored_messages(body: &Bytes, broker_name: &str) -> Result<Vec<StoredMessage>, ClientError> {
+    let stored = |record: crate::protocol::record::RecordView<'_>| StoredMessage {
+        record_bytes: record.bytes.len(),
+        message: ReceivedMessage::from_record(&record, broker_name),
+    };
+    records(body).map(|record| Ok(stored(record?))).collect()
+}

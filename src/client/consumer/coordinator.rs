@@ -1,0 +1,187 @@
+//! Shares the group's queues out and commits offsets.
+//!
+//! Invariant: one puller a queue; a queue that goes to another member has its offset committed
+//! before its puller is forgotten, and nothing of it is committed afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::protocol::body::ConsumerIdList;
+use crate::protocol::code::request;
+use crate::protocol::fastjson::JsonBody as _;
+use crate::protocol::names;
+use crate::protocol::queue::MessageQueue;
+
+use super::allocate::averagely;
+use super::puller::Puller;
+use super::{ClientError, Shared};
+use crate::client::remote::Ask;
+
+/// After a round that could not be settled.
+const ROUND_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until told to stop, or until the consumer is dropped.
+pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
+    let mut notices = shared.client.rebalance_notices();
+    let mut routes = shared.client.shared.routes.changes();
+    let mut pullers = BTreeMap::new();
+    let mut next_round = Instant::now();
+    let mut next_commit = next_round + shared.options.commit_interval;
+    for topic in shared.subscriptions.keys() {
+        // The rounds below look again; what matters is that the heartbeat knows whom to tell.
+        let _ = shared.client.shared.routes.for_reading(topic).await;
+    }
+    shared.client.heartbeat().await;
+    let orderly = loop {
+        tokio::select! {
+            biased;
+            stopped = &mut stop => break stopped.is_ok(),
+            Ok(()) = notices.changed() => next_round = Instant::now(),
+            Ok(()) = routes.changed() => next_round = Instant::now(),
+            () = sleep_until(next_commit) => {
+                commit(&shared, &pullers).await;
+                next_commit = Instant::now() + shared.options.commit_interval;
+            }
+            () = sleep_until(next_round) => {
+                let settled = rebalance(&shared, &mut pullers).await;
+                let wait = if settled { shared.options.rebalance_interval } else { ROUND_RETRY };
+                next_round = Instant::now() + wait;
+            }
+        }
+    };
+    let pulling: Vec<Arc<Puller>> = pullers.values().cloned().collect();
+    pulling.iter().for_each(|puller| puller.stop_pulling());
+    if orderly {
+        let all_idle = async {
+            for puller in &pulling {
+                puller.idle().await;
+            }
+        };
+        if timeout(shared.options.shutdown_timeout, all_idle).await.is_err() {
+            tracing::warn!(group = shared.options.group, "listeners still busy at shutdown");
+        }
+        commit(&shared, &pullers).await;
+    }
+    pulling.iter().for_each(|puller| puller.abandon());
+    shared.client.remove_consumer(&shared.options.group);
+    shared.client.unregister(None, Some(&shared.options.group)).await;
+}
+
+type Pullers = BTreeMap<MessageQueue, Arc<Puller>>;
+
+/// One round over every topic. `false` if it should be repeated soon.
+async fn rebalance(shared: &Arc<Shared>, pullers: &mut Pullers) -> bool {
+    let mut settled = true;
+    for topic in shared.subscriptions.keys() {
+        match rebalance_topic(shared, topic, pullers).await {
+            Ok(complete) => settled &= complete,
+            Err(ClientError::NoRoute(_)) if names::is_retry_topic(topic) => {}
+            Err(error) => {
+                tracing::debug!(topic, %error, "queues not shared out in this round");
+                settled = false;
+            }
+        }
+    }
+    settled
+}
+
+async fn rebalance_topic(
+    shared: &Arc<Shared>,
+    topic: &str,
+    pullers: &mut Pullers,
+) -> Result<bool, ClientError> {
+    let client = &shared.client;
+    let route = client.shared.routes.for_reading(topic).await?;
+    let members = members(shared, topic).await?;
+    if !members.iter().any(|member| member == client.client_id()) {
+        // Whoever answered has not heard of us: our queues stay ours until it has.
+        client.heartbeat().await;
+        return Ok(false);
+    }
+    let mine = averagely(&route.subscribe, &members, client.client_id());
+    let lost: Vec<MessageQueue> = pullers
+        .iter()
+        .filter(|(queue, puller)| {
+            queue.topic == topic && (!mine.contains(queue) || puller.is_stopped())
+        })
+        .map(|(queue, _)| queue.clone())
+        .collect();
+    for queue in lost {
+        let Some(puller) = pullers.remove(&queue) else { continue };
+        puller.stop_pulling();
+        commit_one(shared, &queue, &puller).await;
+        puller.abandon();
+        tracing::debug!(?queue, "queue given up");
+    }
+    let mut complete = true;
+    for queue in mine {
+        if pullers.contains_key(&queue) {
+            continue;
+        }
+        match Puller::start(shared, &queue).await {
+            Ok(puller) => {
+                tracing::debug!(?queue, "queue taken");
+                pullers.insert(queue, puller);
+            }
+            Err(error) => {
+                tracing::debug!(?queue, %error, "no offset to start from yet");
+                complete = false;
+            }
+        }
+    }
+    Ok(complete)
+}
+
+/// The group's members, from the first broker of the route that answers.
+async fn members(shared: &Shared, topic: &str) -> Result<Vec<String>, ClientError> {
+    let ask =
+        Ask::new(request::GET_CONSUMER_LIST_BY_GROUP).with("consumerGroup", &shared.options.group);
+    let client = &shared.client.shared;
+    let route = client.routes.for_reading(topic).await?;
+    let mut last = ClientError::NoLeader(topic.to_owned());
+    for address in route.any_addresses() {
+        match client.remote.ask(address, &ask).await.and_then(|answer| answer.success()) {
+            Ok(answer) => return Ok(answer.decode(ConsumerIdList::decode)?.consumer_id_list),
+            Err(error) => last = error,
+        }
+    }
+    // The addresses may be those of yesterday's members.
+    client.routes.refresh(topic, route.generation).await?;
+    Err(last)
+}
+
+async fn commit(shared: &Shared, pullers: &Pullers) {
+    for (queue, puller) in pullers {
+        commit_one(shared, queue, puller).await;
+    }
+}
+
+async fn commit_one(shared: &Shared, queue: &MessageQueue, puller: &Puller) {
+    let Some(offset) = puller.to_commit() else { return };
+    let client = &shared.client.shared;
+    let ask = Ask::new(request::UPDATE_CONSUMER_OFFSET)
+        .with("consumerGroup", &shared.options.group)
+        .with("topic", &queue.topic)
+        .with("queueId", queue.queue_id)
+        .with("commitOffset", offset)
+        .with("bname", &queue.broker_name);
+    let committed = async {
+        let route = client.routes.for_reading(&queue.topic).await?;
+        let address = route.leader(&queue.broker_name)?;
+        client.remote.ask(address, &ask).await?.success()
+    };
+    match committed.await {
+        Ok(_) => puller.committed(offset),
+        Err(error) => {
+            tracing::debug!(?queue, offset, %error, "offset not committed, next time");
+            if let Some(route) = client.routes.cached(&queue.topic) {
+                // An error here is reported by whoever needs the route next.
+                let _ = client.routes.refresh(&queue.topic, route.generation).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A push consumer: clustering, concurrent, at least once.
+//!
+//! Three kinds of tasks: the coordinator, which shares the group's queues out and commits offsets;
+//! one puller a queue, which keeps a bounded number of messages in flight; and the listener's calls,
+//! bounded by a number of permits.
+//!
+//! A message that the listener wants later is offered again by this process, after a pause; until it
+//! is done with, its queue's committed offset does not pass it.
+
+mod allocate;
+mod coordinator;
+mod deliver;
+mod process_queue;
+mod puller;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::clock;
+use crate::protocol::heartbeat::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
+};
+use crate::protocol::names;
+
+use super::error::ClientError;
+use super::instance::Client;
+use super::message::ReceivedMessage;
+
+/// What a listener made of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumeResult {
+    /// Done with them.
+    Success,
+    /// Offer them again later.
+    Later,
+}
+
+/// Where a group begins that has no offset for a queue yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumeFrom {
+    /// With what is sent from now on.
+    Last,
+    /// With the oldest message kept.
+    First,
+    /// With the first message stored at or after this time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// Settings of a push consumer.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// Its group.
+    pub group: String,
+    /// Topics with their tag expressions: `*`, or `TagA || TagB`.
+    pub subscriptions: BTreeMap<String, String>,
+    /// Where a new group begins.
+    pub consume_from: ConsumeFrom,
+    /// Listener calls at once.
+    pub concurrency: usize,
+    /// Messages handed to one listener call, at most.
+    pub consume_batch_max: usize,
+    /// Messages asked for in one pull.
+    pub pull_batch_max: u32,
+    /// Messages in flight from one queue before its puller waits.
+    pub queue_messages_max: usize,
+    /// Their bytes.
+    pub queue_bytes_max: usize,
+    /// Offsets between the oldest and the newest message in flight of one queue.
+    pub queue_span_max: i64,
+    /// Before messages wanted later are offered again.
+    pub later_pause: Duration,
+    /// Between two commits of offsets.
+    pub commit_interval: Duration,
+    /// Between two looks at how queues are shared out.
+    pub rebalance_interval: Duration,
+    /// How long a broker may hold a pull that finds nothing.
+    pub suspend: Duration,
+    /// How long a shutdown waits for listeners that are still busy.
+    pub shutdown_timeout: Duration,
+}
+
+impl ConsumerOptions {
+    /// Defaults of the official clients for a group.
+    pub fn new(group: impl Into<String>) -> ConsumerOptions {
+        ConsumerOptions {
+            group: group.into(),
+            subscriptions: BTreeMap::new(),
+            consume_from: ConsumeFrom::Last,
+            concurrency: 20,
+            consume_batch_max: 1,
+            pull_batch_max: 32,
+            queue_messages_max: 1000,
+            queue_bytes_max: 100 * 1024 * 1024,
+            queue_span_max: 2000,
+            later_pause: Duration::from_secs(1),
+            commit_interval: Duration::from_secs(5),
+            rebalance_interval: Duration::from_secs(20),
+            suspend: Duration::from_secs(15),
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// With one more topic.
+    #[must_use]
+    pub fn subscribe(mut self, topic: impl Into<String>, expression: &str) -> ConsumerOptions {
+        self.subscriptions.insert(topic.into(), expression.to_owned());
+        self
+    }
+}
+
+type Listening = Pin<Box<dyn Future<Output = ConsumeResult> + Send>>;
+type Listener = dyn Fn(Arc<[ReceivedMessage]>) -> Listening + Send + Sync;
+
+/// What coordinator and pullers share.
+struct Shared {
+    client: Client,
+    options: ConsumerOptions,
+    /// By topic, the retry topic of the group included.
+    subscriptions: BTreeMap<String, SubscriptionData>,
+    listener: Box<Listener>,
+    /// Listener calls that may still begin.
+    permits: Arc<Semaphore>,
+}
+
+/// A push consumer. Stops when dropped; [`PushConsumer::shutdown`] also commits what was consumed.
+pub struct PushConsumer {
+    stop: Option<oneshot::Sender<()>>,
+    coordinator: tokio::task::JoinHandle<()>,
+}
+
+impl PushConsumer {
+    /// Joins the group and begins to consume.
+    ///
+    /// # Errors
+    /// When a name or an expression is not one, or the client already consumes in this group.
+    pub async fn start<L, F>(
+        client: &Client,
+        options: ConsumerOptions,
+        listener: L,
+    ) -> Result<PushConsumer, ClientError>
+    where
+        L: Fn(Arc<[ReceivedMessage]>) -> F + Send + Sync + 'static,
+        F: Future<Output = ConsumeResult> + Send + 'static,
+    {
+        let subscriptions = subscriptions(&options)?;
+        client.add_consumer(ConsumerData {
+            consume_from_where: match options.consume_from {
+                ConsumeFrom::Last => ConsumeFromWhere::LastOffset,
+                ConsumeFrom::First => ConsumeFromWhere::FirstOffset,
+                ConsumeFrom::Timestamp(_) => ConsumeFromWhere::Timestamp,
+            },
+            consume_type: ConsumeType::Passively,
+            group_name: options.group.clone(),
+            message_model: MessageModel::Clustering,
+            subscription_data_set: subscriptions.values().cloned().collect(),
+            unit_mode: false,
+        })?;
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            permits: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            listener: Box::new(move |messages| Box::pin(listener(messages))),
+            subscriptions,
+            options,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let coordinator = tokio::spawn(coordinator::run(shared, stopped));
+        Ok(PushConsumer { stop: Some(stop), coordinator })
+    }
+
+    /// Stops pulling, waits for busy listeners, commits the offsets and leaves the group.
+    pub async fn shutdown(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The coordinator may have ended on its own; then there is nothing to stop.
+            let _ = stop.send(());
+        }
+        if let Err(error) = self.coordinator.await {
+            tracing::warn!(%error, "the consumer's coordinator ended abnormally");
+        }
+    }
+}
+
+fn subscriptions(
+    options: &ConsumerOptions,
+) -> Result<BTreeMap<String, SubscriptionData>, ClientError> {
+    let illegal = |error: String| ClientError::IllegalArgument(error);
+    names::validate_group(&options.group).map_err(|error| illegal(error.to_string()))?;
+    if options.subscriptions.is_empty() {
+        return Err(illegal(format!("group {} subscribes to nothing", options.group)));
+    }
+    let version = clock::now_ms();
+    let mut subscriptions = BTreeMap::new();
+    let retry_topic = names::retry_topic(&options.group);
+    let given = options.subscriptions.iter().map(|(topic, e)| (topic.clone(), e.as_str()));
+    for (topic, expression) in given.chain([(retry_topic, "*")]) {
+        let data = SubscriptionData::from_tags(topic.clone(), expression, version);
+        subscriptions.insert(topic, data.map_err(|error| illegal(error.to_string()))?);
+    }
+    Ok(subscriptions)
+}

@@ -1,0 +1,295 @@
+//! Pulls one queue, in order, with a bounded number of messages in flight.
+//!
+//! Invariant: the next pull starts where the broker said the last one ended; after an error the same
+//! pull is repeated, so nothing is skipped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::protocol::code::{request, response};
+use crate::protocol::names;
+use crate::protocol::queue::MessageQueue;
+use crate::protocol::record::records;
+use crate::protocol::sysflag::pull;
+
+use super::process_queue::ProcessQueue;
+use super::{ClientError, ConsumeFrom, Shared, deliver};
+use crate::client::message::ReceivedMessage;
+use crate::client::remote::{Answer, Ask};
+
+/// After a connection error or an answer of someone who does not lead.
+const PAUSE_FAILOVER: Duration = Duration::from_millis(50);
+/// After any other error.
+const PAUSE_ERROR: Duration = Duration::from_secs(1);
+/// After the broker asked to slow down.
+const PAUSE_FLOW_CONTROL: Duration = Duration::from_millis(20);
+/// A pull's answer may take this much longer than the broker holds it.
+const ANSWER_GRACE: Duration = Duration::from_secs(10);
+
+/// One queue of this member.
+pub(super) struct Puller {
+    pub(super) queue: MessageQueue,
+    state: Mutex<ProcessQueue>,
+    /// Something was consumed, or the puller was told to stop.
+    progress: Notify,
+    stopped: AtomicBool,
+    abandoned: AtomicBool,
+}
+
+impl Puller {
+    /// Finds out where to begin and starts pulling.
+    pub(super) async fn start(
+        shared: &Arc<Shared>,
+        queue: &MessageQueue,
+    ) -> Result<Arc<Puller>, ClientError> {
+        let state = match stored_offset(shared, queue).await? {
+            Some(offset) => ProcessQueue::new(offset, Some(offset)),
+            None => ProcessQueue::new(first_offset(shared, queue).await?, None),
+        };
+        let puller = Arc::new(Puller {
+            queue: queue.clone(),
+            state: Mutex::new(state),
+            progress: Notify::new(),
+            stopped: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        });
+        tokio::spawn(pull_loop(shared.clone(), puller.clone()));
+        Ok(puller)
+    }
+
+    /// No more pulls; what is in flight may finish.
+    pub(super) fn stop_pulling(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // One permit for the pull loop, stored if it is not waiting now.
+        self.progress.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    /// The queue is not this member's any more: what is in flight is not offered again.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.stop_pulling();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing is in flight.
+    pub(super) async fn idle(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.state.lock().len() == 0 {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// An offset that the broker does not know yet.
+    pub(super) fn to_commit(&self) -> Option<i64> {
+        self.state.lock().to_commit()
+    }
+
+    /// The broker knows this offset.
+    pub(super) fn committed(&self, offset: i64) {
+        self.state.lock().committed(offset);
+    }
+
+    /// The listener is done with these.
+    pub(super) fn consumed(&self, messages: &[ReceivedMessage]) {
+        self.state.lock().consumed(messages.iter().map(|message| message.queue_offset));
+        self.progress.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    /// Waits while as much is in flight as may be.
+    async fn wait_for_room(&self, shared: &Shared) {
+        let options = &shared.options;
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            {
+                let state = self.state.lock();
+                let full = state.len() >= options.queue_messages_max
+                    || state.bytes() >= options.queue_bytes_max
+                    || state.span() > options.queue_span_max;
+                if !full || self.is_stopped() {
+                    return;
+                }
+            }
+            progress.await;
+        }
+    }
+
+    async fn until_stopped(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.is_stopped() {
+                return;
+            }
+            progress.await;
+        }
+    }
+}
+
+async fn pull_loop(shared: Arc<Shared>, puller: Arc<Puller>) {
+    loop {
+        puller.wait_for_room(&shared).await;
+        let pulled = tokio::select! {
+            biased;
+            () = puller.until_stopped() => return,
+            pulled = pull_once(&shared, &puller) => pulled,
+        };
+        let Err(error) = pulled else { continue };
+        tracing::debug!(queue = ?puller.queue, %error, "pull failed");
+        let moved = error.is_transport()
+            || matches!(error, ClientError::NoLeader(_))
+            || matches!(
+                error.code(),
+                Some(response::SERVICE_NOT_AVAILABLE | response::NOT_LEADER_FOR_QUEUE)
+            );
+        let pause = match error.code() {
+            _ if moved => PAUSE_FAILOVER,
+            Some(response::FLOW_CONTROL) => PAUSE_FLOW_CONTROL,
+            _ => PAUSE_ERROR,
+        };
+        tokio::select! {
+            biased;
+            () = puller.until_stopped() => return,
+            () = sleep(pause) => {}
+        }
+        let routes = &shared.client.shared.routes;
+        if moved && let Some(route) = routes.cached(&puller.queue.topic) {
+            // The next pull reports what is wrong with the route, if anything.
+            let _ = routes.refresh(&puller.queue.topic, route.generation).await;
+        }
+        if error.code() == Some(response::SUBSCRIPTION_NOT_EXIST) {
+            shared.client.heartbeat().await;
+        }
+    }
+}
+
+async fn pull_once(shared: &Arc<Shared>, puller: &Arc<Puller>) -> Result<(), ClientError> {
+    let queue = &puller.queue;
+    let subscription = &shared.subscriptions[&queue.topic];
+    let (offset, commit) = {
+        let state = puller.state.lock();
+        (state.next_offset(), state.to_commit())
+    };
+    let flags = pull::SUSPEND | if commit.is_some() { pull::COMMIT_OFFSET } else { 0 };
+    let ask = Ask::new(request::PULL_MESSAGE)
+        .with("consumerGroup", &shared.options.group)
+        .with("topic", &queue.topic)
+        .with("queueId", queue.queue_id)
+        .with("queueOffset", offset)
+        .with("maxMsgNums", shared.options.pull_batch_max)
+        .with("sysFlag", flags)
+        .with("commitOffset", commit.unwrap_or(0))
+        .with("suspendTimeoutMillis", shared.options.suspend.as_millis())
+        .with("subVersion", subscription.sub_version)
+        .with("expressionType", &subscription.expression_type)
+        .with("bname", &queue.broker_name);
+    let client = &shared.client.shared;
+    let route = client.routes.for_reading(&queue.topic).await?;
+    let address = route.leader(&queue.broker_name)?;
+    let timeout = shared.options.suspend + ANSWER_GRACE;
+    let answer = client.remote.ask_within(address, &ask, timeout).await?;
+    take_answer(shared, puller, offset, &answer)
+}
+
+fn take_answer(
+    shared: &Arc<Shared>,
+    puller: &Arc<Puller>,
+    asked: i64,
+    answer: &Answer,
+) -> Result<(), ClientError> {
+    let next = match answer.code() {
+        response::SUCCESS
+        | response::PULL_NOT_FOUND
+        | response::PULL_RETRY_IMMEDIATELY
+        | response::PULL_OFFSET_MOVED => answer.number("nextBeginOffset")?,
+        _ => return Err(answer.refusal()),
+    };
+    if answer.code() == response::PULL_OFFSET_MOVED {
+        tracing::warn!(queue = ?puller.queue, asked, next, "the broker moved the offset");
+    }
+    let mut wanted = Vec::new();
+    if answer.code() == response::SUCCESS {
+        let subscription = &shared.subscriptions[&puller.queue.topic];
+        for record in records(answer.body()) {
+            let record = record?;
+            let message = ReceivedMessage::from_record(&record, &puller.queue.broker_name);
+            // Brokers compare hashes of tags; two tags may share one.
+            let all = subscription.tags_set.is_empty();
+            if all || message.tag().is_some_and(|tag| subscription.tags_set.contains(tag)) {
+                wanted.push(message);
+            }
+        }
+    }
+    let held = wanted.iter().map(|message| (message.queue_offset, message.body.len()));
+    puller.state.lock().pulled(held, next);
+    deliver::messages(shared, puller, wanted);
+    Ok(())
+}
+
+/// The offset the group has stored for the queue.
+async fn stored_offset(shared: &Shared, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
+    let ask = queue_ask(request::QUERY_CONSUMER_OFFSET, queue)
+        .with("consumerGroup", &shared.options.group)
+        .with("setZeroIfNotFound", false);
+    let answer = ask_leader(shared, queue, &ask).await?;
+    match answer.code() {
+        response::QUERY_NOT_FOUND => Ok(None),
+        _ => answer.success()?.number("offset").map(Some),
+    }
+}
+
+/// Where a group begins that has none. Retried messages are never skipped.
+async fn first_offset(shared: &Shared, queue: &MessageQueue) -> Result<i64, ClientError> {
+    let from = shared.options.consume_from;
+    let ask = match from {
+        _ if names::is_retry_topic(&queue.topic) => queue_ask(request::GET_MIN_OFFSET, queue),
+        ConsumeFrom::Last => queue_ask(request::GET_MAX_OFFSET, queue),
+        ConsumeFrom::First => queue_ask(request::GET_MIN_OFFSET, queue),
+        ConsumeFrom::Timestamp(time) => {
+            queue_ask(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).with("timestamp", time)
+        }
+    };
+    ask_leader(shared, queue, &ask).await?.success()?.number("offset")
+}
+
+fn queue_ask(code: i32, queue: &MessageQueue) -> Ask {
+    Ask::new(code)
+        .with("topic", &queue.topic)
+        .with("queueId", queue.queue_id)
+        .with("bname", &queue.broker_name)
+}
+
+async fn ask_leader(
+    shared: &Shared,
+    queue: &MessageQueue,
+    ask: &Ask,
+) -> Result<Answer, ClientError> {
+    let client = &shared.client.shared;
+    let route = client.routes.for_reading(&queue.topic).await?;
+    let asked = client.remote.ask(route.leader(&queue.broker_name)?, ask).await;
+    if asked.is_err() {
+        client.routes.refresh(&queue.topic, route.generation).await?;
+    }
+    asked
+}
