@@ -1,0 +1,222 @@
+//! `consumerProgress`: how far groups are behind.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::arguments::ConsumerProgressArgs;
+use super::table::{Column, left, render};
+use super::{AdminError, calendar, print};
+use crate::client::{Admin, ClientError};
+use crate::protocol::body::{ConsumeStats, ConsumerConnection, OffsetWrapper};
+use crate::protocol::names;
+use crate::protocol::queue::MessageQueue;
+use crate::protocol::route::BrokerData;
+
+const QUEUES: [Column; 8] = [
+    left("#Topic", 64),
+    left("#Broker Name", 32),
+    left("#QID", 4),
+    left("#Broker Offset", 20),
+    left("#Consumer Offset", 20),
+    left("#Diff", 20),
+    left("#Inflight", 20),
+    left("#LastTime", 19),
+];
+const GROUPS: [Column; 7] = [
+    left("#Group", 64),
+    left("#Count", 6),
+    left("#Version", 24),
+    left("#Type", 5),
+    left("#Model", 14),
+    left("#TPS", 7),
+    left("#Diff Total", 12),
+];
+
+pub(super) async fn progress(
+    admin: &Admin,
+    arguments: &ConsumerProgressArgs,
+) -> Result<(), AdminError> {
+    match &arguments.group {
+        Some(group) => group_progress(admin, arguments, group).await,
+        None => all_groups(admin, arguments).await,
+    }
+}
+
+/// What every broker of the group says, in one table.
+async fn stats(
+    admin: &Admin,
+    group: &str,
+    topic: Option<&str>,
+) -> Result<(ConsumeStats, Option<ConsumerConnection>), AdminError> {
+    let route = match admin.route(&names::retry_topic(group)).await {
+        Err(ClientError::NoRoute(_)) => return Err(AdminError::NoGroup(group.to_owned())),
+        route => route?,
+    };
+    let mut total = ConsumeStats::default();
+    let mut connection = None;
+    for address in route.broker_datas.iter().filter_map(BrokerData::master) {
+        let stats = admin.consume_stats(address, group, topic).await?;
+        total.consume_tps += stats.consume_tps;
+        total.offset_table.0.extend(stats.offset_table.0);
+        if connection.is_none() {
+            connection = admin.consumer_connection(address, group).await?;
+        }
+    }
+    Ok((total, connection))
+}
+
+fn inflight(offsets: &BTreeMap<MessageQueue, OffsetWrapper>) -> i64 {
+    offsets.values().map(inflight_of).sum()
+}
+
+fn inflight_of(offset: &OffsetWrapper) -> i64 {
+    (offset.pull_offset - offset.consumer_offset).max(0)
+}
+
+async fn group_progress(
+    admin: &Admin,
+    arguments: &ConsumerProgressArgs,
+    group: &str,
+) -> Result<(), AdminError> {
+    let (stats, _) = stats(admin, group, arguments.topic.as_deref()).await?;
+    let queues = &stats.offset_table.0;
+    let table = || {
+        let row = |(queue, offset): (&MessageQueue, &OffsetWrapper)| {
+            vec![
+                queue.topic.clone(),
+                queue.broker_name.clone(),
+                queue.queue_id.to_string(),
+                offset.broker_offset.to_string(),
+                offset.consumer_offset.to_string(),
+                (offset.broker_offset - offset.consumer_offset).to_string(),
+                inflight_of(offset).to_string(),
+                match offset.last_timestamp {
+                    ..=0 => "N/A".to_owned(),
+                    time => calendar::to_the_second(time),
+                },
+            ]
+        };
+        let mut sorted: Vec<_> = queues.iter().collect();
+        sorted.sort_by_key(|(queue, _)| (&queue.topic, &queue.broker_name, queue.queue_id));
+        let rows: Vec<_> = sorted.into_iter().map(row).collect();
+        format!(
+            "{}\nConsume TPS: {:.2}\nConsume Diff Total: {}\nConsume Inflight Total: {}\n",
+            render(&QUEUES, &rows),
+            stats.consume_tps,
+            stats.total_diff(),
+            inflight(queues),
+        )
+    };
+    let json = || {
+        let queue = |(queue, offset): (&MessageQueue, &OffsetWrapper)| {
+            json!({
+                "topic": queue.topic,
+                "brokerName": queue.broker_name,
+                "queueId": queue.queue_id,
+                "brokerOffset": offset.broker_offset,
+                "consumerOffset": offset.consumer_offset,
+                "diff": offset.broker_offset - offset.consumer_offset,
+                "lastTimestamp": offset.last_timestamp,
+            })
+        };
+        let queues_json: serde_json::Value = queues.iter().map(queue).collect();
+        json!({
+            "group": group,
+            "queues": queues_json,
+            "consumeTps": stats.consume_tps,
+            "diffTotal": stats.total_diff(),
+            "inflightTotal": inflight(queues),
+        })
+    };
+    print(&arguments.common, table, json)
+}
+
+async fn all_groups(admin: &Admin, arguments: &ConsumerProgressArgs) -> Result<(), AdminError> {
+    let topics = admin.topics().await?;
+    let groups = topics.iter().filter_map(|topic| names::group_of_retry_topic(topic));
+    let mut listed = Vec::new();
+    for group in groups {
+        match stats(admin, group, arguments.topic.as_deref()).await {
+            Ok((stats, connection)) => listed.push((group, stats, connection)),
+            Err(error) => eprintln!("admin: group {group}: {error}"),
+        }
+    }
+    let table = || {
+        let row = |(group, stats, connection): &(&str, ConsumeStats, Option<_>)| {
+            let (count, version, consume_type, model) = describe(connection.as_ref());
+            vec![
+                (*group).to_owned(),
+                count,
+                version,
+                consume_type,
+                model,
+                format!("{:.0}", stats.consume_tps),
+                stats.total_diff().to_string(),
+            ]
+        };
+        render(&GROUPS, &listed.iter().map(row).collect::<Vec<_>>())
+    };
+    let json = || {
+        let group = |(group, stats, connection): &(&str, ConsumeStats, Option<_>)| {
+            let (count, _, consume_type, model) = describe(connection.as_ref());
+            json!({
+                "group": group,
+                "count": count.parse::<u64>().unwrap_or(0),
+                "type": consume_type,
+                "model": model,
+                "consumeTps": stats.consume_tps,
+                "diffTotal": stats.total_diff(),
+            })
+        };
+        listed.iter().map(group).collect()
+    };
+    print(&arguments.common, table, json)
+}
+
+/// Count, version, type and model of a group.
+fn describe(connection: Option<&ConsumerConnection>) -> (String, String, String, String) {
+    use crate::protocol::heartbeat::ConsumeType;
+    let Some(connection) = connection else {
+        return ("0".into(), "OFFLINE".into(), String::new(), String::new());
+    };
+    let version = connection.connection_set.iter().map(|client| client.version).min();
+    let consume_type = match connection.consume_type {
+        ConsumeType::Actively => "PULL",
+        ConsumeType::Passively => "PUSH",
+        ConsumeType::Pop => "POP",
+    };
+    (
+        connection.connection_set.len().to_string(),
+        version.map(|version| version.to_string()).unwrap_or_default(),
+        consume_type.to_owned(),
+        connection.message_model.as_str().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_without_members_is_offline() {
+        assert_eq!(describe(None).1, "OFFLINE");
+        let online = ConsumerConnection {
+            connection_set: vec![Default::default(), Default::default()],
+            ..ConsumerConnection::default()
+        };
+        let (count, _, consume_type, model) = describe(Some(&online));
+        assert_eq!(
+            (count.as_str(), consume_type.as_str(), model.as_str()),
+            ("2", "PUSH", "CLUSTERING")
+        );
+    }
+
+    #[test]
+    fn inflight_is_never_negative() {
+        let offset = OffsetWrapper { pull_offset: 3, consumer_offset: 5, ..Default::default() };
+        assert_eq!(inflight_of(&offset), 0);
+        let offset = OffsetWrapper { pull_offset: 9, consumer_offset: 5, ..Default::default() };
+        assert_eq!(inflight_of(&offset), 4);
+    }
+}
