@@ -1,0 +1,212 @@
+//! From raft's ready to disk, network and applier, in the order that safety requires.
+//!
+//! Invariant: entries are readable in the log before raft is told to go on; a ready is reported as
+//! persisted only when it and all before it are; a term or a vote is durable before any message that
+//! depends on it leaves.
+
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::{Ready, Storage as _};
+use raft_log::{BoundarySnapshot, Disk, ENTRY_HEADER_BYTES, LogError, LogIndex, Position, Term};
+use tokio::time::Instant;
+
+use super::{BACKGROUND_SYNC, Owner};
+use crate::replication::applier::Work;
+use crate::replication::fatal::MemberError;
+use crate::replication::machine::{Committed, Refusal, Sequencer};
+
+impl<D: Disk, S: Sequencer> Owner<D, S> {
+    /// Handles whatever raft has ready, until it has nothing.
+    pub(super) async fn ready(&mut self) -> Result<(), MemberError> {
+        loop {
+            self.observe_role();
+            self.report_unreachable();
+            if !self.raft.has_ready() {
+                return Ok(());
+            }
+            if self.raft.snap().is_some_and(|snapshot| !snapshot.is_empty()) {
+                self.install().await?;
+            } else {
+                self.handle_ready()?;
+            }
+        }
+    }
+
+    fn handle_ready(&mut self) -> Result<(), MemberError> {
+        let mut ready = self.raft.ready();
+        self.send(ready.take_messages());
+        let needs_sync = self.write(&mut ready)?;
+        self.hand_committed(ready.take_committed_entries())?;
+        for state in ready.take_read_states() {
+            self.reads.confirmed(&state.request_ctx, LogIndex(state.index), self.applier.applied());
+        }
+        let number = ready.number();
+        let mut messages = ready.take_persisted_messages();
+        self.raft.advance_append_async(ready);
+        if needs_sync || !self.persist.is_clear() {
+            self.send_ahead(&mut messages);
+            self.persist.push(number, needs_sync, messages);
+        } else {
+            self.send(messages);
+            self.raft.on_persist_ready(number);
+        }
+        Ok(())
+    }
+
+    /// Writes the ready's entries and hard state; whether it must be synced before it counts.
+    fn write(&mut self, ready: &mut Ready) -> Result<bool, LogError> {
+        let mut needs_sync = false;
+        let entries = ready.take_entries();
+        if !entries.is_empty() {
+            self.raft.mut_store().append(&entries)?;
+            self.persist.mark_dirty();
+            needs_sync = !self.flushes_in_background();
+        }
+        if let Some(hard_state) = ready.hs() {
+            // A commit index alone is not worth a write: it is learned again after a restart.
+            let promised =
+                hard_state.term != self.hard_state.term || hard_state.vote != self.hard_state.vote;
+            if promised {
+                self.hard_state = hard_state.clone();
+                self.raft.mut_store().set_hard_state(hard_state.clone());
+                self.persist.mark_dirty();
+                needs_sync = true;
+            }
+        }
+        Ok(needs_sync)
+    }
+
+    /// Answers to heartbeats promise nothing that is not durable yet, as long as their term is: a
+    /// slow disk must not make the leader believe that it lost its quorum.
+    fn send_ahead(&mut self, messages: &mut Vec<Message>) {
+        let durable_term = self.durable_term;
+        let may_leave = |message: &mut Message| {
+            message.get_msg_type() == MessageType::MsgHeartbeatResponse
+                && message.term == durable_term
+        };
+        let ahead: Vec<Message> = messages.extract_if(.., may_leave).collect();
+        self.send(ahead);
+    }
+
+    /// Starts a sync when something waits for it, or when enough time passed since the last.
+    pub(super) fn sync(&mut self) {
+        let now = Instant::now();
+        let overdue = now >= self.next_background_sync
+            && self.persist.is_dirty()
+            && !self.persist.is_syncing();
+        if self.persist.wants_sync() || overdue {
+            self.next_background_sync = now + BACKGROUND_SYNC;
+            let sync = self.raft.mut_store().begin_sync();
+            self.persist.begin(Box::pin(sync), self.hard_state.term);
+        }
+    }
+
+    /// A sync finished.
+    pub(super) fn synced(&mut self, released: super::persist::Released) {
+        self.durable_term = self.durable_term.max(released.term);
+        self.send(released.messages);
+        self.raft.on_persist_ready(released.number);
+    }
+
+    pub(super) fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            let to = message.to;
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.peers.send_snapshot(message);
+            } else if !self.peers.send(message) {
+                self.unreachable.insert(to);
+            }
+        }
+    }
+
+    fn report_unreachable(&mut self) {
+        while let Some(peer) = self.unreachable.pop_first() {
+            self.raft.report_unreachable(peer);
+        }
+    }
+
+    /// Hands committed entries to the applier, each with who waits for it.
+    fn hand_committed(&mut self, entries: Vec<Entry>) -> Result<(), LogError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let index = LogIndex(entry.index);
+            let position = self
+                .reader
+                .position_of(index)
+                .ok_or(LogError::Unavailable { what: "index", number: entry.index })?;
+            let payload = if entry.get_entry_type() == EntryType::EntryNormal {
+                entry.data
+            } else {
+                tracing::error!(index = entry.index, "membership changes are not supported");
+                bytes::Bytes::new()
+            };
+            let committed = Committed {
+                index,
+                term: Term(entry.term),
+                position,
+                payload_position: Position(position.0 + ENTRY_HEADER_BYTES),
+                payload,
+            };
+            let pending = self.take_pending(entry.index, entry.term);
+            batch.push((committed, pending));
+        }
+        self.applier.hand(Work::Entries(batch));
+        Ok(())
+    }
+
+    /// Who waits for the entry, if it is the very one that we proposed.
+    fn take_pending(&mut self, index: u64, term: u64) -> Option<S::Pending> {
+        while self.pendings.front().is_some_and(|(first, ..)| *first <= index) {
+            let (at, proposed_in, pending) = self.pendings.pop_front()?;
+            if at == index && proposed_in == term {
+                return Some(pending);
+            }
+            S::abandon(pending, Refusal::Unknown);
+        }
+        None
+    }
+
+    /// Replaces the log and the state by a snapshot that the leader sent.
+    async fn install(&mut self) -> Result<(), MemberError> {
+        // Nothing may be under way for a log that is about to be replaced.
+        while self.persist.is_syncing() || self.persist.wants_sync() {
+            self.sync();
+            let released = self.persist.finished().await?;
+            self.synced(released);
+        }
+        let mut ready = self.raft.ready();
+        let snapshot = ready.snapshot().clone();
+        let metadata = snapshot.get_metadata();
+        let (index, term) = (LogIndex(metadata.index), Term(metadata.term));
+        tracing::info!(
+            group = %self.options.group, index = index.0, term = term.0,
+            bytes = snapshot.get_data().len(), "installing a snapshot"
+        );
+        if let Some(hard_state) = ready.hs() {
+            self.hard_state = hard_state.clone();
+            self.raft.mut_store().set_hard_state(hard_state.clone());
+        }
+        let state = BoundarySnapshot::from_raft(&snapshot)?.state;
+        self.raft.mut_store().install_snapshot(&snapshot)?;
+        let entries = ready.take_entries();
+        if !entries.is_empty() {
+            self.raft.mut_store().append(&entries)?;
+        }
+        self.raft.mut_store().begin_sync().await?;
+        self.durable_term = self.hard_state.term;
+        let log = self.raft.store();
+        assert_eq!(log.first_index(), Ok(index.0 + 1), "the log begins after the snapshot");
+        let log_start = log.first_position();
+        let snapshot = state;
+        self.applier.hand(Work::Restore { index, term, log_start, snapshot });
+        self.hand_committed(ready.take_committed_entries())?;
+        let number = ready.number();
+        let messages = ready.take_persisted_messages();
+        self.raft.advance_append_async(ready);
+        self.send(messages);
+        self.raft.on_persist_ready(number);
+        Ok(())
+    }
+}

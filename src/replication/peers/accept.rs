@@ -1,0 +1,240 @@
+//! Connections that peers open to us: the handshake, then their messages.
+//!
+//! Invariant: nothing is believed before the handshake matched; a refused member is told why, and the
+//! operator reads it once, not at every attempt.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::dial::{HANDSHAKE_BYTES_MAX, WRITE_PATIENCE};
+use super::frame::{FrameReader, write_all};
+use super::tasks::Tasks;
+use super::{Identity, Inbound, Peer, PeerBounds, PeerEvent, PeerTable};
+use crate::replication::wire::{
+    self, FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome,
+};
+
+/// How long a stranger may take to say who it is.
+const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// A peer sends something at least twice a second: silence this long breaks the connection.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// A peer heard from this recently is alive: another process with its id is an impostor.
+const ALIVE: Duration = Duration::from_millis(1500);
+/// Largest snapshot accepted.
+const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
+/// The same refusal is logged again after this long.
+const REPEAT_LOG: Duration = Duration::from_secs(60);
+/// Pause after the operating system refuses to accept, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every inbound connection needs.
+pub(super) struct Acceptor {
+    identity: Arc<Identity>,
+    table: PeerTable,
+    events: mpsc::Sender<PeerEvent>,
+    bounds: PeerBounds,
+    last_refusal: Mutex<Option<(String, Instant)>>,
+}
+
+impl Acceptor {
+    /// For [`run`].
+    pub fn new(
+        identity: Arc<Identity>,
+        table: PeerTable,
+        events: mpsc::Sender<PeerEvent>,
+        bounds: PeerBounds,
+    ) -> Self {
+        Acceptor { identity, table, events, bounds, last_refusal: Mutex::new(None) }
+    }
+}
+
+/// Accepts until the task is aborted.
+pub(super) async fn run(acceptor: Acceptor, listener: TcpListener, tasks: Tasks) {
+    let acceptor = Arc::new(acceptor);
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let acceptor = Arc::clone(&acceptor);
+                tasks.spawn(async move { acceptor.serve(stream, from).await });
+            }
+            Err(error) => {
+                tracing::warn!(reason = %error, "cannot accept a peer's connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    async fn serve(&self, stream: TcpStream, from: SocketAddr) {
+        // Without it answers on this socket wait for the other side's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let mut reader = FrameReader::new(stream, HANDSHAKE_BYTES_MAX);
+        let hello = match reader.next_within(HELLO_PATIENCE).await {
+            Ok(Some(frame)) => Hello::decode(frame).ok(),
+            _ => return, // A port scan or a peer that gave up: nothing was said.
+        };
+        let admitted = self.admit(hello.as_ref());
+        let refusal = admitted.as_ref().err().cloned();
+        if let Some(reason) = &refusal {
+            self.log_refusal(from, reason);
+        }
+        let welcome = self.identity.welcome(refusal);
+        if answer(&mut reader, &welcome).await.is_err() {
+            return;
+        }
+        let (Ok(peer), Some(hello)) = (admitted, hello) else { return };
+        peer.learn_client_addr(&hello.client_addr);
+        if hello.purpose == Purpose::Snapshot as i32 {
+            self.receive_snapshot(&mut reader, &peer, &welcome).await;
+        } else {
+            self.listen(&mut reader, &peer, hello.instance).await;
+        }
+    }
+
+    /// The peer that says hello, or why it may not speak.
+    fn admit(&self, hello: Option<&Hello>) -> Result<Arc<Peer>, String> {
+        let own = &self.identity;
+        let Some(hello) = hello.filter(|hello| hello.magic == MAGIC) else {
+            return Err("this port is for raftmq members only".to_owned());
+        };
+        if hello.version != PROTOCOL_VERSION {
+            let theirs = hello.version;
+            return Err(format!("we speak protocol version {PROTOCOL_VERSION}, not {theirs}"));
+        }
+        if hello.cluster != own.cluster {
+            return Err(format!("this is cluster {}, not {}", own.cluster, hello.cluster));
+        }
+        if hello.group != own.group {
+            return Err(format!("this is group {}, not {}", own.group, hello.group));
+        }
+        if hello.to != own.member {
+            return Err(format!("this is member {}, not {}", own.member, hello.to));
+        }
+        if hello.member == own.member {
+            return Err(format!("we are member {} ourselves", own.member));
+        }
+        let Some(peer) = self.table.get(&hello.member) else {
+            return Err(format!("member {} is not one of this group's", hello.member));
+        };
+        let alive_elsewhere = peer.inbound.lock().as_ref().is_some_and(|inbound| {
+            inbound.instance != hello.instance && inbound.heard.elapsed() < ALIVE
+        });
+        if alive_elsewhere {
+            return Err(format!("another process speaks for member {}", hello.member));
+        }
+        Ok(Arc::clone(peer))
+    }
+
+    fn log_refusal(&self, from: SocketAddr, reason: &str) {
+        let event = format!("{}: {reason}", from.ip());
+        let mut last = self.last_refusal.lock();
+        if last.as_ref().is_some_and(|(seen, at)| *seen == event && at.elapsed() < REPEAT_LOG) {
+            return;
+        }
+        tracing::warn!(group = %self.identity.group, %from, reason, "refused a peer's connection");
+        *last = Some((event, Instant::now()));
+    }
+
+    /// Reads messages until the connection breaks; tells the owner when that leaves the peer mute.
+    async fn listen(&self, reader: &mut FrameReader<TcpStream>, peer: &Arc<Peer>, instance: u64) {
+        reader.set_frame_bytes_max(self.bounds.frame_bytes_max);
+        let sequence = peer.inbound_count.fetch_add(1, Ordering::Relaxed);
+        *peer.inbound.lock() = Some(Inbound { sequence, instance, heard: Instant::now() });
+        let _mute = Mute { peer, sequence };
+        let reason = match self.pump(reader, peer, sequence).await {
+            Ok(()) => "closed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(peer = peer.id, %reason, "a peer's connection ended");
+        if peer.is_current(sequence) {
+            let _ = self.events.send(PeerEvent::Closed(peer.id)).await;
+        }
+    }
+
+    async fn pump(
+        &self,
+        reader: &mut FrameReader<TcpStream>,
+        peer: &Peer,
+        sequence: u64,
+    ) -> io::Result<()> {
+        while let Some(frame) = reader.next_within(SILENCE_MAX).await? {
+            if let Some(inbound) = peer.inbound.lock().as_mut() {
+                if inbound.sequence != sequence {
+                    return Err(io::Error::other("replaced by a newer connection"));
+                }
+                inbound.heard = Instant::now();
+            }
+            if frame.is_empty() {
+                continue;
+            }
+            let message = wire::decode(frame).map_err(io::Error::other)?;
+            if message.from != peer.id || message.to != self.identity.member {
+                return Err(io::Error::other("a message between other members"));
+            }
+            if self.events.send(PeerEvent::Message(message)).await.is_err() {
+                break; // The member stops.
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive_snapshot(
+        &self,
+        reader: &mut FrameReader<TcpStream>,
+        peer: &Peer,
+        acknowledgement: &Welcome,
+    ) {
+        reader.set_frame_bytes_max(SNAPSHOT_BYTES_MAX);
+        let received = match reader.next_within(Duration::from_secs(60)).await {
+            Ok(Some(frame)) => wire::decode(frame).map_err(io::Error::other),
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => Err(error),
+        };
+        match received {
+            Ok(message) if message.from == peer.id && message.has_snapshot() => {
+                if self.events.send(PeerEvent::Message(message)).await.is_ok() {
+                    let _ = answer(reader, acknowledgement).await;
+                }
+            }
+            Ok(_) => tracing::warn!(peer = peer.id, "a snapshot connection without a snapshot"),
+            Err(error) => tracing::warn!(peer = peer.id, reason = %error, "snapshot not received"),
+        }
+    }
+}
+
+async fn answer(reader: &mut FrameReader<TcpStream>, welcome: &Welcome) -> io::Result<()> {
+    let mut frames = FrameBuffer::default();
+    frames.put_plain(welcome);
+    write_all(reader.get_mut(), &mut frames, WRITE_PATIENCE).await
+}
+
+impl Peer {
+    fn is_current(&self, sequence: u64) -> bool {
+        self.inbound.lock().as_ref().is_some_and(|inbound| inbound.sequence == sequence)
+    }
+}
+
+/// Forgets the connection when it ends, unless another took its place.
+struct Mute<'a> {
+    peer: &'a Peer,
+    sequence: u64,
+}
+
+impl Drop for Mute<'_> {
+    fn drop(&mut self) {
+        let mut inbound = self.peer.inbound.lock();
+        if inbound.as_ref().is_some_and(|inbound| inbound.sequence == self.sequence) {
+            *inbound = None;
+        }
+    }
+}

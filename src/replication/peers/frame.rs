@@ -1,0 +1,161 @@
+//! Reading and writing length-delimited frames on a socket.
+//!
+//! Invariant: a frame is returned whole or not at all, and one that announces more than the bound is
+//! an error before any of it is buffered.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::replication::wire::{FrameBuffer, LENGTH_BYTES};
+
+/// Room made for reading when the size of what comes is not known yet.
+const READ_BYTES: usize = 64 << 10;
+/// A large frame's buffer grows by no more than this ahead of what has arrived.
+const GROW_BYTES: usize = 4 << 20;
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// Reads frames from one half of a connection.
+pub(super) struct FrameReader<R> {
+    reader: R,
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// A reader that refuses frames above the bound.
+    pub fn new(reader: R, frame_bytes_max: usize) -> Self {
+        FrameReader { reader, buffer: BytesMut::new(), frame_bytes_max }
+    }
+
+    /// Another bound, for after the handshake.
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// The stream below, for writing.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// The stream below; only sound while nothing was read ahead.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
+    /// The next frame's content; `None` when the peer closed between frames. Safe to drop while it
+    /// waits.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let mut wanted = READ_BYTES;
+            if let Some(header) = self.buffer.first_chunk::<LENGTH_BYTES>() {
+                let length = u32::from_be_bytes(*header) as usize;
+                if length > self.frame_bytes_max {
+                    let bound = self.frame_bytes_max;
+                    let text = format!("a frame of {length} bytes exceeds the bound of {bound}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                if self.buffer.len() >= LENGTH_BYTES + length {
+                    self.buffer.advance(LENGTH_BYTES);
+                    return Ok(Some(self.buffer.split_to(length).freeze()));
+                }
+                wanted = (LENGTH_BYTES + length - self.buffer.len()).clamp(READ_BYTES, GROW_BYTES);
+            }
+            if self.buffer.capacity() - self.buffer.len() < wanted.min(READ_BYTES) {
+                self.buffer.reserve(wanted);
+            }
+            if self.reader.read_buf(&mut self.buffer).await? == 0 {
+                if self.buffer.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// [`FrameReader::next`], but silence for this long is an error.
+    pub async fn next_within(&mut self, silence: Duration) -> io::Result<Option<Bytes>> {
+        match timeout(silence, self.next()).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer fell silent")),
+        }
+    }
+}
+
+/// Writes everything in the buffer and flushes; no progress for `patience` is an error.
+pub(super) async fn write_all<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    frames: &mut FrameBuffer,
+    patience: Duration,
+) -> io::Result<()> {
+    let stuck = || io::Error::new(io::ErrorKind::TimedOut, "the peer does not read");
+    let chunks = frames.take_chunks();
+    let (mut first, mut offset) = (0, 0);
+    while first < chunks.len() {
+        let upto = chunks.len().min(first + SLICES_MAX);
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        for (slice, chunk) in slices.iter_mut().zip(&chunks[first..upto]) {
+            *slice = IoSlice::new(chunk);
+        }
+        slices[0] = IoSlice::new(&chunks[first][offset..]);
+        let write = writer.write_vectored(&slices[..upto - first]);
+        let mut written = timeout(patience, write).await.map_err(|_| stuck())??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while first < chunks.len() && written >= chunks[first].len() - offset {
+            written -= chunks[first].len() - offset;
+            (first, offset) = (first + 1, 0);
+        }
+        offset += written;
+    }
+    timeout(patience, writer.flush()).await.map_err(|_| stuck())?
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::replication::wire::{MAGIC, Welcome};
+    use prost::Message as _;
+
+    fn welcome(addr: &str) -> Welcome {
+        Welcome { magic: MAGIC, member: 3, client_addr: addr.to_owned(), ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn frames_cross_a_pipe_narrower_than_they_are() {
+        let (mut near, far) = tokio::io::duplex(7);
+        let sent = tokio::spawn(async move {
+            let mut frames = FrameBuffer::default();
+            frames.put_plain(&welcome("first"));
+            frames.put_keepalive();
+            let mut message = raft::eraftpb::Message::default();
+            let data = vec![9; 300_000].into();
+            let entry = raft::eraftpb::Entry { data, ..Default::default() };
+            message.set_entries(vec![entry].into());
+            frames.put_message(message);
+            write_all(&mut near, &mut frames, Duration::from_secs(5)).await.unwrap();
+        });
+        let mut reader = FrameReader::new(far, 1 << 20);
+        let first = reader.next().await.unwrap().unwrap();
+        assert_eq!(Welcome::decode(first).unwrap(), welcome("first"));
+        assert!(reader.next().await.unwrap().unwrap().is_empty());
+        let message = crate::replication::wire::decode(reader.next().await.unwrap().unwrap());
+        assert_eq!(message.unwrap().entries[0].data, vec![9; 300_000]);
+        sent.await.unwrap();
+        assert!(reader.next().await.unwrap().is_none(), "a clean end between frames");
+    }
+
+    #[tokio::test]
+    async fn a_frame_above_the_bound_and_a_torn_one_are_errors() {
+        let mut reader = FrameReader::new(&[0, 0, 1, 0, 1, 2][..], 255);
+        assert_eq!(reader.next().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut reader = FrameReader::new(&[0, 0, 0, 9, 1, 2][..], 255);
+        assert_eq!(reader.next().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

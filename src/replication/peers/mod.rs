@@ -1,0 +1,234 @@
+//! The members' connections to each other.
+//!
+//! Each member opens one connection to each peer and only writes on it; it only reads on those that
+//! peers open. A snapshot travels on a connection of its own. Messages may be lost (raft repeats
+//! them), but never altered, and those of one connection arrive in order.
+//!
+//! Invariant: a message reaches the owner only from a member of the same cluster and group that
+//! passed the handshake, and at most one process speaks for a member at a time.
+
+mod accept;
+mod dial;
+mod frame;
+mod snapshot;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use raft::eraftpb;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::wire::{self, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
+use tasks::Tasks;
+
+/// Messages from all peers that may wait for the owner; beyond that their connections are not read.
+const EVENTS_MAX: usize = 256;
+
+/// What the connections tell the owner.
+#[derive(Debug)]
+pub(super) enum PeerEvent {
+    /// A raft message arrived.
+    Message(eraftpb::Message),
+    /// The connection on which this peer spoke to us closed and no other has taken its place.
+    Closed(u64),
+    /// Our connection to this peer was made or lost.
+    Reachable { peer: u64 },
+    /// A snapshot was delivered, or was not.
+    SnapshotSent { to: u64, delivered: bool },
+}
+
+/// Who this process is among its peers.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub cluster: String,
+    pub group: String,
+    pub member: u64,
+    pub client_addr: String,
+    /// Drawn at start.
+    pub instance: u64,
+}
+
+impl Identity {
+    fn hello(&self, to: u64, purpose: Purpose) -> Hello {
+        Hello {
+            magic: MAGIC,
+            version: PROTOCOL_VERSION,
+            cluster: self.cluster.clone(),
+            group: self.group.clone(),
+            member: self.member,
+            to,
+            instance: self.instance,
+            client_addr: self.client_addr.clone(),
+            purpose: purpose as i32,
+        }
+    }
+
+    fn welcome(&self, refusal: Option<String>) -> Welcome {
+        Welcome {
+            magic: MAGIC,
+            version: PROTOCOL_VERSION,
+            member: self.member,
+            client_addr: self.client_addr.clone(),
+            refusal,
+        }
+    }
+}
+
+/// The connection on which a peer currently speaks to us.
+struct Inbound {
+    /// Which of this peer's connections it is.
+    sequence: u64,
+    instance: u64,
+    /// When a frame last arrived.
+    heard: Instant,
+}
+
+/// One peer, shared by the tasks of its connections and the owner.
+pub(super) struct Peer {
+    pub id: u64,
+    pub address: String,
+    queue: mpsc::Sender<eraftpb::Message>,
+    queued_bytes: AtomicUsize,
+    connected: AtomicBool,
+    snapshot_under_way: AtomicBool,
+    client_addr: Mutex<Option<String>>,
+    inbound: Mutex<Option<Inbound>>,
+    /// Connections that it ever opened to us.
+    inbound_count: AtomicU64,
+}
+
+impl Peer {
+    /// Whether messages can be sent to it now.
+    pub fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Where clients reach it, once it has said so.
+    pub fn client_addr(&self) -> Option<String> {
+        self.client_addr.lock().clone()
+    }
+
+    fn learn_client_addr(&self, announced: &str) {
+        if !announced.is_empty() {
+            *self.client_addr.lock() = Some(announced.to_owned());
+        }
+    }
+}
+
+/// Sizes that the connections keep to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerBounds {
+    pub queue_messages_max: usize,
+    pub queue_bytes_max: usize,
+    /// Largest frame accepted on a message connection.
+    pub frame_bytes_max: usize,
+}
+
+/// All peers, by raft id.
+pub(super) type PeerTable = Arc<BTreeMap<u64, Arc<Peer>>>;
+
+/// The transport as the owner sees it. Dropping it ends every connection.
+pub(super) struct Peers {
+    identity: Arc<Identity>,
+    table: PeerTable,
+    events: mpsc::Sender<PeerEvent>,
+    bounds: PeerBounds,
+    tasks: Tasks,
+}
+
+impl Peers {
+    /// Starts listening and dialling.
+    pub fn start(
+        identity: Identity,
+        listener: TcpListener,
+        addresses: &BTreeMap<u64, String>,
+        bounds: PeerBounds,
+    ) -> (Peers, mpsc::Receiver<PeerEvent>) {
+        let (events, received) = mpsc::channel(EVENTS_MAX);
+        let identity = Arc::new(identity);
+        let tasks = Tasks::default();
+        let mut table = BTreeMap::new();
+        let mut queues = Vec::new();
+        for (&id, address) in addresses {
+            let (queue, queued) = mpsc::channel(bounds.queue_messages_max);
+            let peer = Arc::new(Peer {
+                id,
+                address: address.clone(),
+                queue,
+                queued_bytes: AtomicUsize::new(0),
+                connected: AtomicBool::new(false),
+                snapshot_under_way: AtomicBool::new(false),
+                client_addr: Mutex::new(None),
+                inbound: Mutex::new(None),
+                inbound_count: AtomicU64::new(0),
+            });
+            queues.push((Arc::clone(&peer), queued));
+            table.insert(id, peer);
+        }
+        for (peer, queued) in queues {
+            tasks.spawn(dial::run(Arc::clone(&identity), peer, queued, events.clone()));
+        }
+        let table = Arc::new(table);
+        let acceptor = accept::Acceptor::new(
+            Arc::clone(&identity),
+            Arc::clone(&table),
+            events.clone(),
+            bounds,
+        );
+        tasks.spawn(accept::run(acceptor, listener, tasks.clone()));
+        (Peers { identity, table, events, bounds, tasks }, received)
+    }
+
+    /// The peers themselves.
+    pub fn table(&self) -> &PeerTable {
+        &self.table
+    }
+
+    /// Queues a message. `false` when it was dropped because the peer is not connected or too much
+    /// waits already: the caller tells raft.
+    #[must_use]
+    pub fn send(&self, message: eraftpb::Message) -> bool {
+        let Some(peer) = self.table.get(&message.to) else {
+            return true; // Not a member: nobody to report about.
+        };
+        if !peer.connected() {
+            return false;
+        }
+        let bytes = wire::queued_bytes(&message);
+        if peer.queued_bytes.load(Ordering::Relaxed) + bytes > self.bounds.queue_bytes_max {
+            return false;
+        }
+        peer.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if peer.queue.try_send(message).is_err() {
+            peer.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Sends a snapshot on a connection of its own; the outcome comes as an event.
+    pub fn send_snapshot(&self, message: eraftpb::Message) {
+        let Some(peer) = self.table.get(&message.to) else { return };
+        if peer.snapshot_under_way.swap(true, Ordering::Relaxed) {
+            return; // raft repeats itself; the one under way will be reported.
+        }
+        let (identity, peer) = (Arc::clone(&self.identity), Arc::clone(peer));
+        self.tasks.spawn(snapshot::send(identity, peer, message, self.events.clone()));
+    }
+
+    /// Ends every connection and task.
+    pub fn stop(&self) {
+        self.tasks.abort_all();
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,232 @@
+//! A group of members in one process: real sockets, real files.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_log::{Fatal, Log, LogIndex, LogOptions, Position, RealDisk};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::app::{Answer, AppMachine, AppSequencer, Append, Shared};
+use super::proxy::Link;
+use crate::replication::machine::Refusal;
+use crate::replication::{
+    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus,
+};
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the members of a cluster have in common.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    pub members: u64,
+    pub segment_bytes: u64,
+    pub flush_mode: FlushMode,
+    pub entry_bytes_target: usize,
+    pub waiting_proposals_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            members: 3,
+            segment_bytes: 1 << 20,
+            flush_mode: FlushMode::Sync,
+            entry_bytes_target: 64 << 10,
+            waiting_proposals_max: 64 << 10,
+        }
+    }
+}
+
+pub struct Member {
+    pub handle: ReplicaHandle<Append>,
+    pub state: Shared,
+}
+
+pub struct Cluster {
+    settings: Settings,
+    dir: TempDir,
+    /// From and to.
+    pub links: BTreeMap<(u64, u64), Link>,
+    pub members: BTreeMap<u64, Member>,
+}
+
+/// Awaits, or fails the test.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited too long for {what}"),
+    }
+}
+
+impl Cluster {
+    pub async fn start(settings: Settings) -> Cluster {
+        let mut cluster = Cluster::prepare(settings).await;
+        for id in 1..=settings.members {
+            cluster.start_member(id).await;
+        }
+        cluster
+    }
+
+    /// Without members yet.
+    pub async fn prepare(settings: Settings) -> Cluster {
+        let mut links = BTreeMap::new();
+        for from in 1..=settings.members {
+            for to in (1..=settings.members).filter(|&to| to != from) {
+                links.insert((from, to), Link::new().await);
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Cluster { settings, dir, links, members: BTreeMap::new() }
+    }
+
+    pub fn log_dir(&self, id: u64) -> PathBuf {
+        self.dir.path().join(format!("n{id}"))
+    }
+
+    pub fn open_log(&self, id: u64) -> Log<RealDisk> {
+        let voters = (1..=self.settings.members).collect();
+        let mut options = LogOptions::new("test", "group", &format!("n{id}"), voters);
+        options.segment_bytes = self.settings.segment_bytes;
+        options.prepare_ahead_bytes = self.settings.segment_bytes;
+        Log::open(RealDisk::new(), &self.log_dir(id), options).unwrap()
+    }
+
+    pub async fn options(&self, id: u64) -> ReplicaOptions {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut options = ReplicaOptions::new("test", "group", id, Listen::Bound(listener));
+        for (&(from, to), link) in &self.links {
+            if to == id {
+                link.lead_to(address);
+            }
+            if from == id {
+                options.peers.insert(to, link.address.to_string());
+            }
+        }
+        options.client_addr = format!("client-of-{id}:10911");
+        options.flush_mode = self.settings.flush_mode;
+        options.entry_bytes_target = self.settings.entry_bytes_target;
+        options.waiting_proposals_max = self.settings.waiting_proposals_max;
+        let most = raft_log::payload_bytes_max(self.settings.segment_bytes);
+        options.entry_bytes_limit = options.entry_bytes_limit.min(most);
+        options.on_fatal = Arc::new(|fatal: Fatal| panic!("fatal: {fatal}"));
+        options
+    }
+
+    pub async fn start_member(&mut self, id: u64) {
+        self.start_with(id, Shared::default()).await;
+    }
+
+    /// Starts a member whose machine survived.
+    pub async fn start_with(&mut self, id: u64, state: Shared) {
+        let options = self.options(id).await;
+        let log = self.open_log(id);
+        let sequencer = AppSequencer(Arc::clone(&state));
+        let machine = AppMachine(Arc::clone(&state));
+        let handle = Replica::start(options, log, sequencer, machine).await.unwrap();
+        self.members.insert(id, Member { handle, state });
+    }
+
+    /// Ends a member without a word to anybody, and waits until its log can be opened again.
+    pub async fn kill(&mut self, id: u64) -> Shared {
+        let member = self.members.remove(&id).unwrap();
+        member.handle.abort();
+        let mut status = member.handle.status();
+        drop(member.handle);
+        // The owner's end of the watch goes with the owner.
+        within("the member's end", async { while status.changed().await.is_ok() {} }).await;
+        member.state
+    }
+
+    pub async fn stop(&mut self, id: u64) {
+        let member = self.members.remove(&id).unwrap();
+        within("an orderly stop", member.handle.shutdown()).await;
+    }
+
+    /// The member that serves, once there is one among those that run.
+    pub async fn leader(&self) -> u64 {
+        self.leader_except(0).await
+    }
+
+    pub async fn leader_except(&self, former: u64) -> u64 {
+        let candidates = self.members.iter().filter(|&(&id, _)| id != former);
+        let serving = candidates.map(|(&id, member)| {
+            let mut status = member.handle.status();
+            Box::pin(async move {
+                if status.wait_for(|status| status.serving).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                id
+            })
+        });
+        within("a leader", futures_util::future::select_all(serving)).await.0
+    }
+
+    pub fn handle(&self, id: u64) -> &ReplicaHandle<Append> {
+        &self.members[&id].handle
+    }
+
+    pub async fn wait_status(&self, id: u64, what: &str, is: impl FnMut(&ReplicaStatus) -> bool) {
+        let mut status = self.handle(id).status();
+        within(what, status.wait_for(is)).await.unwrap();
+    }
+
+    /// Proposes to a member, holding back while it is overloaded.
+    pub async fn propose(
+        &self,
+        id: u64,
+        value: u64,
+        padding_bytes: usize,
+    ) -> oneshot::Receiver<Answer> {
+        let (mut proposal, answer) = Append::new(value, padding_bytes);
+        loop {
+            match self.handle(id).propose(proposal) {
+                Ok(()) => return answer,
+                Err((back, Refusal::Overloaded)) => {
+                    proposal = back;
+                    tokio::task::yield_now().await;
+                }
+                Err((_, refusal)) => panic!("member {id} refused: {refusal}"),
+            }
+        }
+    }
+
+    /// Proposes to a member and waits for the outcome.
+    pub async fn append(&self, id: u64, value: u64, padding_bytes: usize) -> Answer {
+        let answer = self.propose(id, value, padding_bytes).await;
+        within("an answer", answer).await.expect("every proposal is answered")
+    }
+
+    /// Waits until every running member has applied what the given one has committed.
+    pub async fn converge(&self, on: u64) -> LogIndex {
+        let index = within("a read", self.handle(on).read_index()).await.unwrap();
+        for &id in self.members.keys() {
+            self.wait_status(id, "convergence", |status| status.applied >= index).await;
+        }
+        index
+    }
+
+    /// Every entry in a stopped member's log.
+    pub fn entries(&self, id: u64) -> Vec<(Position, u64, u64, Vec<u8>)> {
+        let log = self.open_log(id);
+        let reader = log.reader();
+        let mut all = Vec::new();
+        let mut at = log.first_position();
+        loop {
+            let some = reader.entries_from(at, 1 << 20).unwrap();
+            let Some(last) = some.last() else { return all };
+            at = log.end_of(last.position, last.payload.len());
+            let fields = |entry: &raft_log::StoredEntry| {
+                (entry.position, entry.index.0, entry.term.0, entry.payload.to_vec())
+            };
+            all.extend(some.iter().map(fields));
+        }
+    }
+}
