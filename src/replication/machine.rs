@@ -125,6 +125,7 @@ pub trait Machine: Send + 'static {
     fn snapshot(&mut self) -> Vec<u8>;
 
     /// Replaces everything by a snapshot taken after `index`; the log now begins at `log_start`.
+    /// Index zero comes with an empty snapshot: back to the initial state.
     ///
     /// # Errors
     /// A text for the operator when the snapshot cannot be read. The state is then unchanged.

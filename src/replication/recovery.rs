@@ -2,11 +2,11 @@
 //!
 //! Invariant: afterwards the machine's applied index lies in the log (or at its start), the commit
 //! index is neither below it nor beyond the log, and raft may start. The log decides: a machine that
-//! does not fit it is put back to a snapshot of the log's.
+//! does not fit it is put back to the log's start.
 
 use bytes::Bytes;
 use raft::Storage as _;
-use raft_log::{Disk, Log, LogError, LogIndex, Term};
+use raft_log::{Disk, Log, LogIndex, Term};
 
 use super::machine::Machine;
 use super::options::StartError;
@@ -39,41 +39,31 @@ pub(super) fn align<D: Disk, M: Machine>(
     Ok(Aligned { applied: LogIndex(applied), term: Term(log.term(applied)?) })
 }
 
-/// The newest snapshot of a state that the log can be replayed upon; the empty one of the very start
-/// when there is none.
-fn newest_snapshot<D: Disk>(log: &Log<D>) -> Result<(LogIndex, Bytes), LogError> {
-    let (snapshots, last) = (log.snapshots(), log.last_index());
-    for position in snapshots.positions()?.into_iter().rev() {
-        match snapshots.at(position) {
-            // Without syncs the log's tail may be lost although a snapshot beyond it is not.
-            Ok(Some(found)) if found.boundary.index <= last => {
-                return Ok((found.boundary.index, found.state));
-            }
-            Ok(_) => {}
-            Err(error @ LogError::Corrupt { .. }) => tracing::warn!(%error, "passed over"),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((LogIndex(0), Bytes::new()))
-}
-
-/// Puts the machine back to the newest snapshot that the log holds; to nothing when it holds none
-/// and begins at its very start.
+/// Puts the machine back to the log's start, so that replay rebuilds everything derived from the
+/// log: to the snapshot there, or to nothing when the log still has its first entry.
 fn restore<D: Disk, M: Machine>(
     log: &Log<D>,
     machine: &mut M,
     stands_at: u64,
 ) -> Result<(), StartError> {
-    let (index, state) = newest_snapshot(log)?;
+    let start = log.reader().start();
+    let state = match log.snapshots().at(start.position)? {
+        Some(snapshot) => snapshot.state,
+        None if start.index == LogIndex(0) => Bytes::new(),
+        None => {
+            let reason = "the log begins there and the snapshot is missing".to_owned();
+            return Err(StartError::Restore { index: start.index.0, reason });
+        }
+    };
     tracing::warn!(
         applied = stands_at,
         last_index = log.last_index().0,
-        snapshot_index = index.0,
-        "the state does not fit the log and is rebuilt from a snapshot"
+        restored_to = start.index.0,
+        "the state does not fit the log and is rebuilt from the log's start"
     );
     machine
-        .restore(index, log.first_position(), &state)
-        .map_err(|reason| StartError::Restore { index: index.0, reason })?;
-    assert_eq!(machine.applied(), index, "a restored machine stands where its snapshot does");
+        .restore(start.index, start.position, &state)
+        .map_err(|reason| StartError::Restore { index: start.index.0, reason })?;
+    assert_eq!(machine.applied(), start.index, "a restored machine stands where its snapshot does");
     Ok(())
 }
