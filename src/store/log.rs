@@ -4,7 +4,7 @@
 //! longer has is an error, never another record's bytes.
 
 use bytes::Bytes;
-use raft_log::{LogIndex, Position, Term};
+use raft_log::{Disk, EntryKind, LogError, LogIndex, LogReader, Position, Term};
 
 use super::StoreError;
 
@@ -54,6 +54,42 @@ pub trait CommittedLog: Send + Sync {
 
     /// Where the log begins.
     fn first_position(&self) -> Position;
+}
+
+impl<D: Disk> CommittedLog for LogReader<D> {
+    fn read(&self, position: Position, bytes: usize) -> Result<Bytes, StoreError> {
+        LogReader::read(self, position, bytes).map_err(|error| log_error(position, &error))
+    }
+
+    fn entries_from(
+        &self,
+        position: Position,
+        limit_bytes: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        let entries = LogReader::entries_from(self, position, limit_bytes)
+            .map_err(|error| log_error(position, &error))?;
+        let entry = |entry: raft_log::StoredEntry| LogEntry {
+            index: entry.index,
+            term: entry.term,
+            position: entry.position,
+            payload_position: entry.payload_position,
+            // Changes of the membership are raft's own.
+            payload: if entry.kind == EntryKind::Normal { entry.payload } else { Bytes::new() },
+        };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
+    fn position_of(&self, index: LogIndex) -> Option<Position> {
+        LogReader::position_of(self, index)
+    }
+
+    fn first_position(&self) -> Position {
+        LogReader::first_position(self)
+    }
+}
+
+fn log_error(position: Position, error: &LogError) -> StoreError {
+    StoreError::Log { position, message: error.to_string() }
 }
 
 /// Header position of the last entry, up to index `last`, that begins at or below `position`.

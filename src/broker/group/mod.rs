@@ -20,11 +20,14 @@ mod sequencer;
 mod shared;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::effects::{Arrival, EffectsSink};
 pub use self::fetch::{FetchLimits, FetchResult, FetchStatus};
 pub use self::lookup::{Boundary, KeyQuery, KeyQueryResult};
 pub use self::machine::GroupMachine;
-pub use self::open::{Group, GroupOptions, StateSnapshot, open};
+pub use self::open::{Group, GroupOptions, StateSnapshot, newest_snapshot, open};
 pub use self::proposal::{
     CommandOutcome, CommandReply, GroupPending, MessagesProposal, NewMessage, Proposal,
     SendOutcome, SendReply, Stored,

@@ -3,11 +3,13 @@
 //! Invariant: the state is that of some entry the log knows, or of the one right before it begins;
 //! replication replays what follows. A checkpoint is used only if that holds for it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
-use raft_log::{LogIndex, Position};
+use raft_log::{Disk, Log, LogError, LogIndex, Position, SnapshotStore};
 
 use super::checkpointer::Checkpointer;
 use super::effects::EffectsSink;
@@ -17,9 +19,9 @@ use super::shared::Shared;
 use super::view::GroupView;
 use crate::state::State;
 use crate::store::StoreError;
-use crate::store::checkpoint::{Checkpoint, CheckpointStore};
+use crate::store::checkpoint::{Checkpoint, CheckpointStore, SledCheckpoint};
 use crate::store::extent::{Extents, ExtentsOptions};
-use crate::store::files::DerivedFiles;
+use crate::store::files::{DerivedFiles, DirectoryFiles};
 use crate::store::log::CommittedLog;
 use crate::store::worker::Worker;
 
@@ -28,7 +30,7 @@ pub struct StateSnapshot {
     /// The last entry it contains.
     pub index: LogIndex,
     /// The bytes that [`crate::replication::machine::Machine::snapshot`] gave.
-    pub state: Vec<u8>,
+    pub state: Bytes,
 }
 
 /// What a group is opened from.
@@ -51,6 +53,68 @@ pub struct GroupOptions {
     pub worker: Arc<Worker>,
     /// Who hears of effects.
     pub sink: Arc<dyn EffectsSink>,
+}
+
+/// Bytes of log between two checkpoints, unless set otherwise.
+const CHECKPOINT_INTERVAL_BYTES: u64 = 16 << 20;
+
+impl GroupOptions {
+    /// A group's usual parts: its log, and in `dir` the extents' indexes and the checkpoint, written
+    /// by a thread of their own.
+    ///
+    /// # Errors
+    /// When the derived files or the log's snapshots cannot be read.
+    pub fn of_log<D: Disk>(
+        log: &Log<D>,
+        disk: D,
+        dir: &Path,
+        extent_bytes: u64,
+        sink: Arc<dyn EffectsSink>,
+    ) -> Result<GroupOptions, StoreError> {
+        let worker = Worker::start("store").map_err(|error| StoreError::File {
+            name: dir.display().to_string(),
+            message: format!("no thread to write derived files: {error}"),
+        })?;
+        Ok(GroupOptions {
+            log: Arc::new(log.reader()),
+            last_index: log.last_index(),
+            snapshot: newest_snapshot(&log.snapshots(), log.last_index())?,
+            files: Arc::new(DirectoryFiles::new(disk, &dir.join("extents"))?),
+            extent_bytes,
+            checkpoint: Box::new(SledCheckpoint::open(&dir.join("checkpoint"))?),
+            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES,
+            worker: Arc::new(worker),
+            sink,
+        })
+    }
+}
+
+/// The newest snapshot that the log goes on from; damaged ones are passed over.
+///
+/// # Errors
+/// When the snapshots cannot be read.
+pub fn newest_snapshot<D: Disk>(
+    snapshots: &SnapshotStore<D>,
+    last_index: LogIndex,
+) -> Result<Option<StateSnapshot>, StoreError> {
+    let failed = |error: LogError| StoreError::File {
+        name: "snapshots".to_owned(),
+        message: error.to_string(),
+    };
+    for position in snapshots.positions().map_err(failed)?.into_iter().rev() {
+        match snapshots.at(position) {
+            Ok(Some(snapshot)) if snapshot.boundary.index <= last_index => {
+                let index = snapshot.boundary.index;
+                return Ok(Some(StateSnapshot { index, state: snapshot.state }));
+            }
+            Ok(_) => {}
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::warn!(%error, "an older snapshot is used");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// The three faces of a group.
@@ -118,7 +182,18 @@ fn initial_state(options: &mut GroupOptions) -> Result<(State, LogIndex), StoreE
         tracing::warn!(%applied, "checkpoint does not fit the log: made again");
     }
     options.checkpoint.wipe()?;
-    let Some(snapshot) = &options.snapshot else { return Ok((State::default(), LogIndex(0))) };
+    let Some(snapshot) = &options.snapshot else {
+        let start = options.log.first_position();
+        if start > Position(0) {
+            return Err(StoreError::Log {
+                position: start,
+                message: "the log begins here but there is no snapshot of the state before: \
+                          delete this member's store directory to have it copied from the others"
+                    .to_owned(),
+            });
+        }
+        return Ok((State::default(), LogIndex(0)));
+    };
     let mut state = State::restore(&snapshot.state).map_err(|error| StoreError::File {
         name: format!("snapshot of entry {}", snapshot.index),
         message: error.to_string(),
@@ -137,10 +212,9 @@ fn usable(
     snapshot_index: LogIndex,
 ) -> Option<State> {
     let applied = checkpoint.applied;
-    let known = applied <= options.last_index
-        && (options.log.position_of(applied).is_some() || applied == snapshot_index);
-    // A snapshot that was installed replaced what the checkpoint holds.
-    if !known || applied < snapshot_index && options.log.position_of(applied).is_none() {
+    // Right before the log's start, or in it. What lies before an installed snapshot is in neither.
+    let known = applied == snapshot_index || options.log.position_of(applied).is_some();
+    if !known || applied > options.last_index {
         return None;
     }
     State::from_entries(checkpoint.entries.into_iter())
