@@ -84,14 +84,10 @@ impl TestLog {
         inner.tail = Position(end.0.next_multiple_of(8));
     }
 
-    /// An empty log that goes on after `index` at `start`.
-    pub fn beginning_at(segment_bytes: u64, index: LogIndex, start: Position) -> TestLog {
-        let log = TestLog::new(segment_bytes);
-        {
-            let mut inner = log.inner.lock();
-            (inner.start, inner.tail, inner.last_index) = (start, start, index);
-        }
-        log
+    /// Drops everything; the log goes on after `index` at `start`, as after a snapshot.
+    pub fn install(&self, index: LogIndex, start: Position) {
+        let mut inner = self.inner.lock();
+        *inner = Inner { start, tail: start, last_index: index, ..Inner::default() };
     }
 
     pub fn entries(&self) -> Vec<LogEntry> {
