@@ -154,8 +154,8 @@ pub fn append(properties: &mut BytesMut, key: &str, value: &str) {
     let separates = |byte: &u8| matches!(*byte, NAME_VALUE_SEPARATOR | PROPERTY_SEPARATOR);
     if key.is_empty()
         || value.is_empty()
-        || key.as_bytes().iter().any(|byte| separates(byte))
-        || value.as_bytes().iter().any(|byte| separates(byte))
+        || key.as_bytes().iter().any(separates)
+        || value.as_bytes().iter().any(separates)
     {
         return;
     }

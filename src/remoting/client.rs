@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::time::Instant;
@@ -108,14 +108,15 @@ impl RequestTemplate {
     }
 
     fn put(&self, out: &mut BytesMut, opaque: i32, body_bytes: usize) {
-        frame::put_frame(out, SerializeType::Json, body_bytes, |out| {
-            let at = out.len() + self.opaque_at;
-            out.extend_from_slice(&self.header);
-            let mut digits = itoa::Buffer::new();
-            let digits = digits.format(opaque).as_bytes();
-            // Numbers of ours have ten digits, as the one that was encoded.
-            out[at..at + digits.len()].copy_from_slice(digits);
-        });
+        let begin = out.len();
+        out.put_u64(0);
+        let at = out.len() + self.opaque_at;
+        out.put_slice(&self.header);
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(opaque).as_bytes();
+        // Numbers of ours have ten digits, as the one that was encoded.
+        out[at..at + digits.len()].copy_from_slice(digits);
+        frame::finish_frame(out, begin, SerializeType::Json, body_bytes);
     }
 }
 

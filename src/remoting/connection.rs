@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::command::{FLAG_ONEWAY, RemotingCommand, SerializeType};
 use super::frame::{self, FrameError, FrameLimits};
-use super::limits::{DRAIN_TIMEOUT, READ_BUFFER_BYTES, READ_ROOM_BYTES_MIN};
+use super::limits::{DRAIN_TIMEOUT, READ_BUFFER_BYTES_MAX, READ_BUFFER_BYTES_MIN};
 use super::outbound::{Batch, Outbound};
 use super::pending::{Callback, Expiry, PendingTable};
 use super::responder::Responder;
@@ -188,13 +188,12 @@ impl Connection {
         let callback: Callback = Box::new(move |outcome| drop(sender.send(outcome)));
         self.pending.insert(opaque, None, self.reads(), callback).map_err(|(_, error)| error)?;
         self.send(&mut command);
+        // Also when the caller loses interest before.
+        let _forget = Forget { pending: &self.pending, opaque };
         match tokio::time::timeout(timeout, receiver).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(InvokeError::Closed),
-            Err(_) => {
-                self.pending.forget(opaque);
-                Err(InvokeError::Timeout)
-            }
+            Err(_) => Err(InvokeError::Timeout),
         }
     }
 
@@ -377,7 +376,8 @@ impl Connection {
         handler: Option<&Arc<dyn RequestHandler>>,
         limits: &FrameLimits,
     ) {
-        let mut buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
+        let mut room_bytes = READ_BUFFER_BYTES_MIN;
+        let mut buffer = BytesMut::with_capacity(room_bytes);
         loop {
             self.outbound.cork();
             let outcome = self.dispatch_all(&mut buffer, handler, limits);
@@ -401,9 +401,10 @@ impl Connection {
                     return;
                 }
             }
-            if buffer.capacity() - buffer.len() < READ_ROOM_BYTES_MIN {
-                buffer.reserve(READ_BUFFER_BYTES);
+            if buffer.capacity() - buffer.len() < room_bytes / 8 {
+                buffer.reserve(room_bytes);
             }
+            let room = buffer.capacity() - buffer.len();
             let read = tokio::select! {
                 biased;
                 () = self.reader_stop.notified() => return,
@@ -411,9 +412,12 @@ impl Connection {
             };
             match read {
                 Ok(0) => return,
-                Ok(_) => {
+                Ok(count) => {
                     self.reads.fetch_add(1, Ordering::Relaxed);
                     self.moved();
+                    if count >= room {
+                        room_bytes = (room_bytes * 2).min(READ_BUFFER_BYTES_MAX);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(peer = %self.peer_addr, %error, "a connection broke");
@@ -434,7 +438,7 @@ impl Connection {
             if self.outbound.is_full() {
                 return Ok(Dispatched::UntilFull);
             }
-            if self.is_closing() {
+            if self.is_ending(Ending::Flush) {
                 return Ok(Dispatched::All);
             }
             let Some(command) = frame::decode(buffer, limits)? else {
@@ -530,6 +534,18 @@ impl Connection {
         self.outbound.written(count);
         self.moved();
         Ok(count)
+    }
+}
+
+/// Takes a request out of the table when nobody waits for it any more.
+struct Forget<'a> {
+    pending: &'a PendingTable,
+    opaque: i32,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.pending.forget(self.opaque);
     }
 }
 

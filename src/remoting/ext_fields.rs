@@ -240,6 +240,6 @@ mod tests {
         );
         assert_eq!(fields.get_i64("flag"), Ok(None));
         assert_eq!(fields.get_i64("absent"), Ok(None));
-        assert_eq!(fields.get_bool("queueId").is_err(), true);
+        assert!(fields.get_bool("queueId").is_err());
     }
 }

@@ -6,13 +6,16 @@
 use bytes::{Buf, BufMut, BytesMut};
 
 use super::command::{RemotingCommand, SerializeType};
-use super::encode::{HeaderParts, put_header};
+use super::encode::{ExtWriter, HeaderParts, put_header};
 use super::json_header::HeaderError;
-use super::limits::{FRAME_BYTES_MAX, READ_BUFFER_BYTES};
+use super::limits::{FRAME_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use super::{binary_header, json_header};
+use crate::protocol::code::response;
 
 /// Bytes before the header: the length and the header word.
 pub const PREFIX_BYTES: usize = 8;
+/// What the 24 bits of a header's length take.
+const HEADER_BYTES_MAX: usize = (1 << 24) - 1;
 
 /// What a frame may be.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +81,7 @@ pub fn decode(
     let missing = (length + 4).saturating_sub(buffer.len());
     if missing > 0 {
         // Room grows with what has arrived, not with what was claimed.
-        buffer.reserve(missing.min(buffer.len().max(READ_BUFFER_BYTES)));
+        buffer.reserve(missing.min(buffer.len().max(READ_BUFFER_BYTES_MAX)));
         return Ok(None);
     }
     let mut frame = buffer.split_to(length + 4);
@@ -120,35 +123,54 @@ pub(super) fn encode_header(
         flag: command.flag,
         remark: command.remark.as_deref(),
     };
-    put_frame(out, command.serialize_type, body_bytes, |out| {
-        put_header(out, command.serialize_type, &parts, |ext| {
-            for (key, value) in command.ext_fields.iter() {
-                ext.put(key, value);
-            }
-        })
+    put_frame(out, command.serialize_type, &parts, body_bytes, |ext| {
+        for (key, value) in command.ext_fields.iter() {
+            ext.put(key, value);
+        }
     })
 }
 
-/// Appends a frame whose header `put` writes and whose body of `body_bytes` follows.
+/// Appends a frame up to its body, which has `body_bytes` and follows. Returns where in `out` the
+/// opaque's text stands, for JSON headers.
+///
+/// A header that does not fit its length field is replaced by an error, since its size may depend on
+/// what a peer has asked for.
 ///
 /// # Panics
-/// When header or frame do not fit their length fields; what is sent was bounded before.
-pub(super) fn put_frame<T>(
+/// When the body does not fit a frame; bodies are bounded by what was once read from one.
+pub(super) fn put_frame(
     out: &mut BytesMut,
     serialize_type: SerializeType,
+    parts: &HeaderParts<'_>,
     body_bytes: usize,
-    put: impl FnOnce(&mut BytesMut) -> T,
-) -> T {
+    fill: impl FnOnce(&mut ExtWriter<'_>),
+) -> Option<usize> {
     let begin = out.len();
     out.put_u64(0);
-    let result = put(out);
+    let mut opaque_at = put_header(out, serialize_type, parts, fill);
+    if out.len() - begin - PREFIX_BYTES > HEADER_BYTES_MAX {
+        tracing::error!(code = parts.code, "a header is too large to be sent");
+        out.truncate(begin + PREFIX_BYTES);
+        let remark = Some("the header of this command is too large to be sent");
+        let error = HeaderParts { code: response::SYSTEM_ERROR, remark, ..*parts };
+        opaque_at = put_header(out, serialize_type, &error, |_| {});
+    }
+    finish_frame(out, begin, serialize_type, body_bytes);
+    opaque_at
+}
+
+/// Fills in the prefix of a frame that began at `begin` and whose header is complete.
+pub(super) fn finish_frame(
+    out: &mut BytesMut,
+    begin: usize,
+    serialize_type: SerializeType,
+    body_bytes: usize,
+) {
     let header_bytes = out.len() - begin - PREFIX_BYTES;
-    assert!(header_bytes < 1 << 24, "a header fits its 24 bits");
     let length = i32::try_from(4 + header_bytes + body_bytes).expect("a frame fits its 32 bits");
     let word = u32::from(serialize_type.code()) << 24 | header_bytes as u32;
     out[begin..begin + 4].copy_from_slice(&length.to_be_bytes());
     out[begin + 4..begin + 8].copy_from_slice(&word.to_be_bytes());
-    result
 }
 
 #[cfg(test)]
@@ -201,7 +223,7 @@ mod tests {
         // Claimed within the limit but not sent: only a read buffer's worth is reserved.
         let mut buffer = BytesMut::from(&b"\x00\x0F\x00\x00"[..]);
         assert_eq!(decode(&mut buffer, &LIMITS).unwrap().map(|_| ()), None);
-        assert!(buffer.capacity() <= 2 * READ_BUFFER_BYTES);
+        assert!(buffer.capacity() <= 2 * READ_BUFFER_BYTES_MAX);
         let limit = LIMITS.frame_bytes_max - 4;
         let mut exact = BytesMut::new();
         exact.put_u32(u32::try_from(limit).unwrap());
@@ -219,6 +241,18 @@ mod tests {
         );
         let mut proxy = BytesMut::from(&b"PROXY TCP4 1.2.3.4"[..]);
         assert!(matches!(decode(&mut proxy, &LIMITS), Err(FrameError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_header_too_large_to_be_sent_becomes_an_error() {
+        let ids = "0".repeat(HEADER_BYTES_MAX);
+        let mut command = RemotingCommand::response(0).with_ext("msgId", ids);
+        command.opaque = 7;
+        let mut out = BytesMut::new();
+        encode(&command, &mut out);
+        let read = decode(&mut out, &LIMITS).unwrap().unwrap();
+        assert_eq!((read.code, read.opaque), (1, 7));
+        assert!(read.remark.is_some());
     }
 
     #[test]

@@ -10,16 +10,16 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub const HEADER_DEPTH_MAX: usize = 16;
 /// Most ext fields of one header; official clients send fewer than thirty.
 pub const EXT_FIELDS_MAX: usize = 256;
-/// Size of a fresh read buffer.
-pub const READ_BUFFER_BYTES: usize = 128 << 10;
-/// A read buffer with less room than this left is replaced before the next read.
-pub const READ_ROOM_BYTES_MIN: usize = 16 << 10;
+/// A connection's first read buffer: thousands of quiet connections must stay cheap.
+pub const READ_BUFFER_BYTES_MIN: usize = 8 << 10;
+/// What it grows to while reads fill it, so that one read brings many frames.
+pub const READ_BUFFER_BYTES_MAX: usize = 256 << 10;
 /// Bodies of at least this size are queued as they are; smaller ones are copied behind their header.
 pub const BODY_BYTES_QUEUED: usize = 32 << 10;
 /// Above this many unsent bytes a connection's requests are no longer read.
 pub const OUTBOUND_BYTES_MAX: usize = 16 << 20;
 /// An outbound buffer that grew beyond this is given back once it is empty.
-pub const OUTBOUND_BUFFER_BYTES_KEPT: usize = 1 << 20;
+pub const OUTBOUND_BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// A connection on which nothing moves for this long is closed.
 pub const IDLE_CLOSE: Duration = Duration::from_secs(120);
 /// Sweeps per idle period: a connection is closed at most one sweep later than it should.

@@ -18,6 +18,8 @@ mod pending;
 pub mod responder;
 pub mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientOptions, RemotingClient, RequestTemplate};
 pub use command::{Language, RemotingCommand, SerializeType};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::command::{FLAG_RESPONSE, RemotingCommand, SerializeType};
 use super::connection::Connection;
-use super::encode::{ExtWriter, HeaderParts, put_header};
+use super::encode::{ExtWriter, HeaderParts};
 use super::frame;
 use crate::protocol::code::response;
 
@@ -92,9 +92,8 @@ fn send(
 ) {
     let body_bytes = bodies.iter().map(Bytes::len).sum();
     connection.push(bodies, |out| {
-        frame::put_frame(out, serialize_type, body_bytes, |out| {
-            put_header(out, serialize_type, &HeaderParts::response(code, opaque, remark), fill)
-        });
+        let parts = HeaderParts::response(code, opaque, remark);
+        frame::put_frame(out, serialize_type, &parts, body_bytes, fill);
     });
 }
 
