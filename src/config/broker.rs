@@ -61,7 +61,8 @@ settings! {
         enable_dleger_commit_log: bool = "enableDLegerCommitLog", "true", "", Any,
             "Must be true: every group is a Raft group. (RocketMQ's default is false.)";
         dleger_group: String = "dLegerGroup", "", "", Any,
-            "The Raft group's name, the same for all its members. Default: brokerName.";
+            "The Raft group's name, the same for all its members, by convention that of brokerName. \
+            Required.";
         dleger_peers: Vec<PeerAddress> = "dLegerPeers", "", "", Any,
             "All members, n0-host:port;n1-host:port;n2-host:port. The ports are those of the Raft \
             transport, different from every listenPort. Required.";
@@ -93,10 +94,10 @@ settings! {
             "The directory of the log. Default: dledger- and dLegerSelfId under \
             storePathRootDir.";
         mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog",
-            "1073741824", "bytes", Between(65_536, 16 * GIB),
+            "1073741824", "bytes", Between(65_536, 2 * GIB),
             "The size of one segment of the log, a multiple of 4096, the same on all members of a \
             group and for the life of its data.";
-        extent_bytes: u64 = "extentBytes", "67108864", "bytes", Between(16_384, 16 * GIB),
+        extent_bytes: u64 = "extentBytes", "67108864", "bytes", Between(16_384, 2 * GIB),
             "The stretch of the log that one index file covers; a segment is a whole number of \
             them. A smaller segment lowers the default. (Not a key of RocketMQ.)";
         flush_disk_type: FlushDiskType = "flushDiskType", "SYNC_FLUSH", "", Any,
@@ -141,7 +142,8 @@ settings! {
 
     "Sending" => {
         max_message_size: usize = "maxMessageSize", "4194304", "bytes", Between(1_024, 128 * MIB),
-            "The largest body of a message, or of a batch.";
+            "The largest body of a message, or of a batch. A segment too small for it lowers the \
+            default.";
         send_queue_capacity: usize = "sendThreadPoolQueueCapacity", "10000", "sends",
             Between(1, 10_000_000),
             "Sends that may wait for replication; more are refused as busy, and clients retry.";
@@ -170,6 +172,24 @@ settings! {
             RocketMQ.)";
     }
 }
+
+/// What `-m` prints: who this broker is and how it stores.
+pub const IMPORTANT_KEYS: &[&str] = &[
+    "brokerClusterName",
+    "brokerName",
+    "brokerIP1",
+    "listenPort",
+    "namesrvAddr",
+    "dLegerGroup",
+    "dLegerPeers",
+    "dLegerSelfId",
+    "storePathRootDir",
+    "flushDiskType",
+    "deleteWhen",
+    "fileReservedTime",
+    "autoCreateTopicEnable",
+    "autoCreateSubscriptionGroup",
+];
 
 impl BrokerConfig {
     /// Reads `properties` and checks the rules between keys.

@@ -14,9 +14,6 @@ const ENTRY_OVERHEAD_BYTES: u64 = 48 * 1024;
 /// Fills in what follows from other keys or from the machine.
 pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment: &Environment) {
     let given = |key: &str| properties.get(key).is_some_and(|value| !value.is_empty());
-    if !given("dLegerGroup") {
-        config.dleger_group = config.broker_name.clone();
-    }
     if !given("brokerName") {
         config.broker_name = match config.dleger_group.as_str() {
             "" => environment.host_name.clone(),
@@ -42,6 +39,11 @@ pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment:
     if !given("raftEntryBytesMax") {
         let quarter = usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX);
         config.raft_entry_bytes_max = config.raft_entry_bytes_max.min(quarter);
+    }
+    if !given("maxMessageSize") {
+        let room = segment_bytes.saturating_sub(ENTRY_OVERHEAD_BYTES);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        config.max_message_size = config.max_message_size.min(room);
     }
     if !given("extentBytes") {
         let pieces = segment_bytes.div_ceil(config.extent_bytes).max(1);
@@ -129,6 +131,20 @@ fn check_members(config: &BrokerConfig) -> Result<(), Problem> {
     }
     if config.dleger_self_id.is_empty() {
         return Err(missing("dLegerSelfId", "say which of dLegerPeers this is: dLegerSelfId=n0"));
+    }
+    let names = [
+        ("brokerClusterName", &config.broker_cluster_name),
+        ("brokerName", &config.broker_name),
+        ("dLegerGroup", &config.dleger_group),
+    ];
+    for (key, name) in names {
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(Problem::Value {
+                key: key.to_owned(),
+                value: name.clone(),
+                expected: "a name without white space".to_owned(),
+            });
+        }
     }
     let peers = config.dleger_peers.render();
     let mut numbers = BTreeMap::new();

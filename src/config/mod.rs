@@ -22,7 +22,7 @@ mod reference;
 mod setting;
 mod table;
 
-pub use broker::BrokerConfig;
+pub use broker::{BrokerConfig, IMPORTANT_KEYS};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use finding::Finding;

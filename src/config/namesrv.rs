@@ -79,6 +79,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "serverChannelMaxIdleTimeSeconds",
     "serverConnectionsMax",
     "scanNotActiveBrokerInterval",
+    "brokerExpiredTimeoutMillis",
 ];
 
 impl NamesrvConfig {

@@ -93,9 +93,9 @@ fn what_is_printed_starts_the_same_broker() {
 
 #[test]
 fn a_small_segment_lowers_what_must_fit_into_it() {
-    let text = with("mappedFileSizeCommitLog=65536\nmaxMessageSize=4096");
-    let config = BrokerConfig::from_text(&text).unwrap();
+    let config = BrokerConfig::from_text(&with("mappedFileSizeCommitLog=65536")).unwrap();
     assert_eq!((config.raft_entry_bytes_max, config.extent_bytes), (16_384, 65_536));
+    assert_eq!(config.max_message_size, 16_384);
     let text = with("mapedFileSizeCommitLog=104857600");
     let config = BrokerConfig::from_text(&text).unwrap();
     assert_eq!(config.mapped_file_size_commit_log, 104_857_600);
@@ -113,6 +113,7 @@ fn mistakes_name_key_value_and_fix() {
         ("dLegerPeers=n0-a:1;x0-b:2", &["n0 and x0 have the same number"]),
         ("dLegerPeers=n0-a:1;n1-a:1", &["n0 and n1 have the address a:1"]),
         ("dLegerPeers=n0-a:1;n1-a:100000", &["dLegerPeers=", "`n1-a:100000` is not of that form"]),
+        ("brokerClusterName=my cluster", &["brokerClusterName=my cluster", "white space"]),
         ("listenPort=70000", &["listenPort=70000", "from 0 to 65535"]),
         ("listenPort=-1", &["listenPort=-1"]),
         ("listenPort=1e4", &["listenPort=1e4", "a whole number"]),
@@ -125,7 +126,11 @@ fn mistakes_name_key_value_and_fix() {
         ("maxMessageSize=2000000000", &["maxMessageSize=2000000000", "134217728 bytes"]),
         ("mappedFileSizeCommitLog=1000", &["mappedFileSizeCommitLog=1000", "65536"]),
         ("mappedFileSizeCommitLog=1000001", &["multiple of 4096"]),
-        ("mappedFileSizeCommitLog=65536", &["maxMessageSize=4194304 does not fit", "at least"]),
+        (
+            "mappedFileSizeCommitLog=65536\nmaxMessageSize=65536",
+            &["mappedFileSizeCommitLog=65536", "maxMessageSize=65536 does not fit", "at least"],
+        ),
+        ("dLegerGroup=", &["dLegerGroup is missing", "dLegerGroup=RaftNode00"]),
         ("raftEntryBytesMax=60000000\nmappedFileSizeCommitLog=67108864", &["raftEntryBytesMax"]),
         ("extentBytes=20000", &["extentBytes=20000", "divides the segment"]),
         ("raftElectionTimeoutMs=100", &["raftHeartbeatIntervalMs=40", "raftElectionTimeoutMs=100"]),
@@ -151,9 +156,10 @@ fn a_plain_rocketmq_file_is_told_what_to_add() {
                 deleteWhen = 04\nfileReservedTime = 48\nbrokerRole = ASYNC_MASTER\n\
                 flushDiskType = ASYNC_FLUSH\n";
     let error = BrokerConfig::from_text(text).unwrap_err().to_string();
-    assert!(error.contains("dLegerPeers is missing"), "{error}");
-    let error = BrokerConfig::from_text("dLegerSelfId=n0").unwrap_err().to_string();
     assert!(error.contains("dLegerGroup is missing"), "{error}");
+    let text = format!("{text}dLegerGroup = broker-a\n");
+    let error = BrokerConfig::from_text(&text).unwrap_err().to_string();
+    assert!(error.contains("dLegerPeers is missing"), "{error}");
 }
 
 #[test]
@@ -200,6 +206,13 @@ fn no_key_is_both_effective_and_without_effect() {
         for key in effective.chain(without) {
             assert!(seen.insert(key), "{key} twice");
         }
+    }
+}
+
+#[test]
+fn important_keys_exist() {
+    for key in IMPORTANT_KEYS {
+        assert!(BrokerConfig::KEYS.iter().any(|spec| spec.key == *key), "{key}");
     }
 }
 
