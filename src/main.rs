@@ -1,2 +1,277 @@
-//! The `raftmq` program.
-fn main() {}
+//! The `raftmq` program: reads the command line and calls one function per subcommand.
+//!
+//! Exit codes: 0 done, 1 failed, 2 to 7 a broker's log cannot go on (`raft_log::Fatal` says which
+//! and what to do), 64 wrong usage, 78 wrong configuration.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use raftmq::config::{self, BrokerConfig, ConfigError, Configuration, NamesrvConfig};
+use raftmq::namesrv::{NameServer, NamesrvError};
+use raftmq::{admin, bench, quickstart};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+const EXIT_USAGE: u8 = 64;
+const EXIT_CONFIGURATION: u8 = 78;
+
+/// A message broker that speaks RocketMQ's protocols; its CommitLog is a Raft log.
+#[derive(Debug, Parser)]
+#[command(name = "raftmq", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a name server.
+    Namesrv(NamesrvArgs),
+    /// Runs one broker, or several of different groups, in this process.
+    Broker(BrokerArgs),
+    /// Looks at a cluster and changes it.
+    Admin(admin::AdminArgs),
+    /// Measures throughput, latency and failover.
+    Bench(bench::BenchArgs),
+    /// Runs a name server and a group of three brokers in one process.
+    Quickstart(quickstart::QuickstartArgs),
+}
+
+#[derive(Debug, Args)]
+struct NamesrvArgs {
+    /// Configuration file.
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the configuration in effect and exits; without a file, every key with its meaning.
+    #[arg(short = 'p', long = "printConfigItem")]
+    print: bool,
+    /// Taken for the sake of RocketMQ's scripts; name servers do not talk to each other.
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRS", hide = true)]
+    _namesrv_addr: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct BrokerArgs {
+    /// Configuration file; give one for each broker of this process.
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Name servers, host:port;host:port; goes over the file's namesrvAddr.
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRS")]
+    namesrv_addr: Option<String>,
+    /// Prints the configuration in effect and exits; without a file, every key with its meaning.
+    #[arg(short = 'p', long = "printConfigItem")]
+    print: bool,
+    /// Prints the most important part of the configuration in effect and exits.
+    #[arg(short = 'm', long = "printImportantConfig")]
+    print_important: bool,
+}
+
+fn main() -> ExitCode {
+    let command_line = match CommandLine::try_parse_from(arguments(std::env::args_os())) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Also help and version come this way; only what goes to standard error is a mistake.
+            let mistaken = error.use_stderr();
+            let _ = error.print();
+            return if mistaken { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    start_logging();
+    match command_line.command {
+        Command::Namesrv(arguments) => namesrv(&arguments),
+        Command::Broker(arguments) => broker(&arguments),
+        Command::Admin(arguments) => admin::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Quickstart(arguments) => quickstart::run(arguments),
+    }
+}
+
+/// Called as `mqnamesrv`, `mqbroker` or `mqadmin`, the program is that subcommand.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = given.collect();
+    let name = arguments.first().and_then(|path| Path::new(path).file_stem());
+    let subcommand = match name.and_then(|name| name.to_str()) {
+        Some("mqnamesrv") => "namesrv",
+        Some("mqbroker") => "broker",
+        Some("mqadmin") => "admin",
+        _ => return arguments,
+    };
+    arguments[0] = "raftmq".into();
+    arguments.insert(1, subcommand.into());
+    arguments
+}
+
+/// Standard output belongs to the lines that scripts wait for; the log goes to standard error.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,raft=warn,sled=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn namesrv(arguments: &NamesrvArgs) -> ExitCode {
+    if arguments.print && arguments.config.is_none() {
+        print!("{}", config::reference("Every key of a name server", NamesrvConfig::KEYS));
+        return ExitCode::SUCCESS;
+    }
+    let loaded = match &arguments.config {
+        Some(path) => NamesrvConfig::load(path, &[]).inspect(|_| announce(path)),
+        None => NamesrvConfig::without_file(&[]),
+    };
+    let settings = match loaded {
+        Ok(settings) => settings,
+        Err(error) => return misconfigured(&error),
+    };
+    if arguments.print {
+        print!("{}", config::effective(&settings.effective(), false));
+        return ExitCode::SUCCESS;
+    }
+    let file = arguments.config.clone();
+    let server = async move {
+        let server = NameServer::start(settings, file).await?;
+        let address = server.local_addr();
+        println!("The Name Server boot success. serializeType=JSON, address {address}");
+        stop_signal().await;
+        server.shutdown().await;
+        Ok::<(), NamesrvError>(())
+    };
+    run(server, |_| 1)
+}
+
+fn broker(arguments: &BrokerArgs) -> ExitCode {
+    if arguments.config.is_empty() && (arguments.print || arguments.print_important) {
+        print!("{}", config::reference("Every key of a broker", BrokerConfig::KEYS));
+        return ExitCode::SUCCESS;
+    }
+    let brokers = match load_brokers(arguments) {
+        Ok(brokers) => brokers,
+        Err(error) => return misconfigured(&error),
+    };
+    if arguments.print || arguments.print_important {
+        for (origin, settings) in &brokers {
+            let mut values = settings.effective();
+            if !arguments.print {
+                values.retain(|(spec, _)| config::IMPORTANT_KEYS.contains(&spec.key));
+            }
+            print!("# {origin}\n{}", config::effective(&values, false));
+        }
+        return ExitCode::SUCCESS;
+    }
+    // The broker itself follows; configurations are checked already.
+    eprintln!("raftmq: this build has no broker");
+    ExitCode::FAILURE
+}
+
+fn load_brokers(arguments: &BrokerArgs) -> Result<Vec<(String, BrokerConfig)>, ConfigError> {
+    let addresses = arguments.namesrv_addr.as_deref();
+    let overrides: Vec<(&str, &str)> =
+        addresses.map(|addresses| ("namesrvAddr", addresses)).into_iter().collect();
+    if arguments.config.is_empty() {
+        let settings = BrokerConfig::without_file(&overrides)?;
+        return Ok(vec![("command line".to_owned(), settings)]);
+    }
+    let mut brokers = Vec::with_capacity(arguments.config.len());
+    for path in &arguments.config {
+        let settings = BrokerConfig::load(path, &overrides)?;
+        if !arguments.print && !arguments.print_important {
+            announce(path);
+        }
+        brokers.push((path.display().to_string(), settings));
+    }
+    config::check_together(&brokers)?;
+    Ok(brokers)
+}
+
+/// RocketMQ's line for a file that was read.
+fn announce(path: &Path) {
+    println!("load config properties file OK, {}", path.display());
+}
+
+fn misconfigured(error: &ConfigError) -> ExitCode {
+    eprintln!("raftmq: {error}");
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Runs a server to its end; what made it fail decides the exit code.
+fn run<E: std::error::Error>(
+    server: impl Future<Output = Result<(), E>>,
+    exit_code: impl FnOnce(&E) -> i32,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("raftmq: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(server) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("raftmq: {error}");
+            u8::try_from(exit_code(&error)).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+/// Ends with SIGTERM or SIGINT. A second one ends the process at once.
+async fn stop_signal() {
+    let signals = signal(SignalKind::terminate())
+        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!(%error, "signals cannot be caught; stop the process with SIGKILL");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("raftmq: stopped at once by a second signal");
+        std::process::exit(1);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(arguments(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn rocketmqs_names_and_flags_work() {
+        let parsed = parse("/usr/bin/mqbroker -c a.conf -c b.conf -n h:1;i:2 -m").unwrap();
+        let Command::Broker(broker) = parsed.command else { panic!("not a broker") };
+        assert_eq!(broker.config, [Path::new("a.conf"), Path::new("b.conf")]);
+        assert_eq!(broker.namesrv_addr.as_deref(), Some("h:1;i:2"));
+        assert!(broker.print_important && !broker.print);
+        let parsed = parse("mqnamesrv -c n.conf -p").unwrap();
+        assert!(matches!(parsed.command, Command::Namesrv(NamesrvArgs { print: true, .. })));
+        assert!(matches!(parse("mqadmin clusterList -n h:1").unwrap().command, Command::Admin(_)));
+        assert!(matches!(parse("raftmq quickstart").unwrap().command, Command::Quickstart(_)));
+        assert!(parse("raftmq").is_err());
+    }
+}
