@@ -162,7 +162,7 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
     pub async fn run(mut self) -> Result<(), ApplyError> {
         while let Some(work) = self.work.recv().await {
             match work {
-                Work::Entries(entries) => self.apply(entries)?,
+                Work::Entries(entries) => self.apply(entries).await?,
                 Work::Restore { index, term, log_start, snapshot } => {
                     self.restore(index, log_start, &snapshot)?;
                     self.last = (index, term);
@@ -175,13 +175,18 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
         Ok(())
     }
 
-    fn apply(&mut self, entries: Vec<(Committed, Option<M::Pending>)>) -> Result<(), ApplyError> {
+    async fn apply(
+        &mut self,
+        entries: Vec<(Committed, Option<M::Pending>)>,
+    ) -> Result<(), ApplyError> {
         let bytes = weight(&entries);
         let mut compact_to = None;
         for (entry, pending) in entries {
             assert_eq!(entry.index.0, self.last.0.0 + 1, "entries are applied in order");
             if entry.position == self.reader.segment_start(entry.position) {
-                self.save_boundary(entry.position)?;
+                // What is applied so far becomes visible while the disk works.
+                self.machine.batch_applied();
+                self.save_boundary(entry.position).await?;
             }
             self.last = (entry.index, entry.term);
             let ApplyOutcome { compact_to: asked } = self.machine.apply(entry, pending);
@@ -196,13 +201,16 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
     }
 
     /// Keeps the state as it is before the first entry of a segment.
-    fn save_boundary(&mut self, position: Position) -> Result<(), ApplyError> {
+    async fn save_boundary(&mut self, position: Position) -> Result<(), ApplyError> {
         match self.reader.boundary_before(position) {
             Ok(Some(boundary)) => {
                 let wanted = boundary.index > LogIndex(0);
                 // During a replay it is there already.
                 if wanted && !self.snapshots.positions()?.contains(&boundary.position) {
-                    self.snapshots.save(boundary, &self.machine.snapshot())?;
+                    let (snapshots, state) = (self.snapshots.clone(), self.machine.snapshot());
+                    let saved =
+                        tokio::task::spawn_blocking(move || snapshots.save(boundary, &state));
+                    saved.await.unwrap_or(Err(LogError::Closed))?;
                 }
                 Ok(())
             }

@@ -193,6 +193,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.tick_if_due();
         self.stand_if_hinted();
         self.applied()?;
+        self.ask_reads();
         self.ready().await?;
         let more = self.propose().await?;
         self.sync();
@@ -220,7 +221,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 Some(event) => self.take_event(event),
                 None => unreachable!("the transport lives as long as the owner"),
             },
-            command = self.commands.recv() => self.take_command(command),
+            command = self.commands.recv(), if self.stopping.is_none() => self.take_command(command),
             () = self.wake.notified() => {}
             () = sleep_until(timer) => {}
             () = std::future::ready(()), if more => {}
@@ -402,7 +403,6 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         while let Ok(command) = self.commands.try_recv() {
             self.take_command(Some(command));
         }
-        self.ask_reads();
     }
 
     fn take_command(&mut self, command: Option<Command>) {

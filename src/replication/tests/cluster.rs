@@ -1,4 +1,4 @@
-//! A group of members in one process: real sockets, real files.
+//! A group of members in one process: real sockets, and real files or a hostile disk each.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_log::{Fatal, Log, LogIndex, LogOptions, Position, RealDisk};
+use parking_lot::Mutex;
+use raft_log::{Disk, Fatal, Log, LogIndex, LogOptions, Position, RealDisk};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -49,9 +50,12 @@ pub struct Member {
     pub state: Shared,
 }
 
-pub struct Cluster {
+pub struct Cluster<D: Disk = RealDisk> {
     settings: Settings,
     dir: TempDir,
+    disks: BTreeMap<u64, D>,
+    /// What the members died of.
+    pub fatal: Arc<Mutex<Vec<Fatal>>>,
     /// From and to.
     pub links: BTreeMap<(u64, u64), Link>,
     pub members: BTreeMap<u64, Member>,
@@ -68,14 +72,19 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 impl Cluster {
     pub async fn start(settings: Settings) -> Cluster {
         let mut cluster = Cluster::prepare(settings).await;
-        for id in 1..=settings.members {
-            cluster.start_member(id).await;
-        }
+        cluster.start_all().await;
         cluster
     }
 
     /// Without members yet.
     pub async fn prepare(settings: Settings) -> Cluster {
+        Cluster::prepare_on(settings, |_| RealDisk::new()).await
+    }
+}
+
+impl<D: Disk> Cluster<D> {
+    /// Without members yet, each on a disk of its own.
+    pub async fn prepare_on(settings: Settings, disk: impl Fn(u64) -> D) -> Cluster<D> {
         let mut links = BTreeMap::new();
         for from in 1..=settings.members {
             for to in (1..=settings.members).filter(|&to| to != from) {
@@ -83,19 +92,31 @@ impl Cluster {
             }
         }
         let dir = tempfile::tempdir().unwrap();
-        Cluster { settings, dir, links, members: BTreeMap::new() }
+        let disks = (1..=settings.members).map(|id| (id, disk(id))).collect();
+        let (members, fatal) = (BTreeMap::new(), Arc::default());
+        Cluster { settings, dir, disks, fatal, links, members }
+    }
+
+    pub async fn start_all(&mut self) {
+        for id in 1..=self.settings.members {
+            self.start_member(id).await;
+        }
+    }
+
+    pub fn disk(&self, id: u64) -> &D {
+        &self.disks[&id]
     }
 
     pub fn log_dir(&self, id: u64) -> PathBuf {
         self.dir.path().join(format!("n{id}"))
     }
 
-    pub fn open_log(&self, id: u64) -> Log<RealDisk> {
+    pub fn open_log(&self, id: u64) -> Log<D> {
         let voters = (1..=self.settings.members).collect();
         let mut options = LogOptions::new("test", "group", &format!("n{id}"), voters);
         options.segment_bytes = self.settings.segment_bytes;
         options.prepare_ahead_bytes = self.settings.segment_bytes;
-        Log::open(RealDisk::new(), &self.log_dir(id), options).unwrap()
+        Log::open(self.disks[&id].clone(), &self.log_dir(id), options).unwrap()
     }
 
     pub async fn options(&self, id: u64) -> ReplicaOptions {
@@ -116,7 +137,8 @@ impl Cluster {
         options.waiting_proposals_max = self.settings.waiting_proposals_max;
         let most = raft_log::payload_bytes_max(self.settings.segment_bytes);
         options.entry_bytes_limit = options.entry_bytes_limit.min(most);
-        options.on_fatal = Arc::new(|fatal: Fatal| panic!("fatal: {fatal}"));
+        let died_of = Arc::clone(&self.fatal);
+        options.on_fatal = Arc::new(move |fatal| died_of.lock().push(fatal));
         options
     }
 

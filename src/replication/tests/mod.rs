@@ -3,13 +3,14 @@
 
 mod app;
 mod cluster;
+mod faults;
 mod proxy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message as _;
-use raft_log::{Log, Position};
+use raft_log::{Disk, Log, Position};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant};
@@ -20,12 +21,18 @@ use super::{FlushMode, PeerState, Role};
 use app::{Append, Shared, State};
 use cluster::{Cluster, Settings, within};
 
-fn values(cluster: &Cluster, id: u64) -> Vec<u64> {
+fn values<D: Disk>(cluster: &Cluster<D>, id: u64) -> Vec<u64> {
     cluster.members[&id].state.lock().values.clone()
 }
 
 /// Proposes `count` numbers as fast as they are taken and waits for all; those acknowledged.
-async fn append_many(cluster: &Cluster, id: u64, first: u64, count: u64, bytes: usize) -> Vec<u64> {
+async fn append_many<D: Disk>(
+    cluster: &Cluster<D>,
+    id: u64,
+    first: u64,
+    count: u64,
+    bytes: usize,
+) -> Vec<u64> {
     let mut answers = Vec::new();
     for value in first..first + count {
         answers.push((value, cluster.propose(id, value, bytes).await));
