@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use raftmq::broker::BrokerError;
 use raftmq::config::{self, BrokerConfig, ConfigError, Configuration, NamesrvConfig};
 use raftmq::namesrv::{NameServer, NamesrvError};
 use raftmq::{admin, bench, quickstart};
@@ -164,9 +165,8 @@ fn broker(arguments: &BrokerArgs) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    // The broker itself follows; configurations are checked already.
-    eprintln!("raftmq: this build has no broker");
-    ExitCode::FAILURE
+    let settings = brokers.into_iter().map(|(_, settings)| settings).collect();
+    run(raftmq::broker::run(settings), BrokerError::exit_code)
 }
 
 fn load_brokers(arguments: &BrokerArgs) -> Result<Vec<(String, BrokerConfig)>, ConfigError> {

@@ -1,3 +1,35 @@
-//! broker.
+//! The broker: what clients, tools and other members may ask of a member of a broker group.
+//!
+//! A request enters at [`dispatch`]. The families of requests have a file each: [`send`], [`pull`],
+//! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`broker_admin`]. What
+//! only the leader may do goes through [`forward`] when another member is asked. [`group`] is the
+//! replicated state, [`client_manager`] and [`long_polling`] are what this member alone knows of its
+//! clients. [`duties`], [`namesrv_client`] and [`retention`] act without being asked; [`lifecycle`]
+//! starts and stops all of it.
 
+mod answer;
+mod broker_admin;
+mod client_admin;
+mod client_manager;
+mod commits;
+mod core;
+mod dispatch;
+mod duties;
+mod fields;
+mod forward;
 pub mod group;
+mod group_admin;
+mod lifecycle;
+mod long_polling;
+mod namesrv_client;
+mod offsets;
+mod pull;
+mod retention;
+mod run;
+mod send;
+mod stats;
+mod topic_admin;
+mod view;
+
+pub use lifecycle::{Broker, BrokerError};
+pub use run::run;

@@ -1,0 +1,168 @@
+//! The broker itself: settings, figures, its place in the raft group, handing over leadership.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::answer::{Outcome, success, success_with};
+use super::core::Core;
+use super::fields::optional;
+use crate::protocol::body::{KvTable, RaftPeer, RaftStatus};
+use crate::protocol::fastjson::JsonBody;
+use crate::remoting::RemotingCommand;
+
+/// What the tools show as the broker's version: the RocketMQ release whose protocol it speaks.
+const VERSION_DESCRIPTION: &str = "V5_3_0";
+const VERSION: i32 = 473;
+
+/// The settings in force, one per line.
+pub fn config(core: &Core) -> Outcome {
+    let text = crate::config::effective(&core.config.effective(), false);
+    let version = core.view.topics_version().encode();
+    let version_text = String::from_utf8_lossy(&version).into_owned();
+    let mut answer = success_with(text);
+    answer.ext_fields.insert("version", version_text);
+    Ok(answer)
+}
+
+/// This member's view of its group.
+pub fn raft_status(core: &Core) -> Outcome {
+    let status = core.status.borrow().clone();
+    let peers = status.peers.iter().map(|peer| RaftPeer {
+        member: peer.id,
+        matched: peer.matched.0,
+        state: format!("{:?}", peer.state),
+        connected: peer.connected,
+        client_addr: peer.client_addr.clone(),
+    });
+    let body = RaftStatus {
+        broker_name: core.config.broker_name.clone(),
+        member: status.member,
+        role: format!("{:?}", status.role),
+        term: status.term.0,
+        leader: status.leader,
+        serving: status.serving,
+        commit: status.commit.0,
+        applied: status.applied.0,
+        first_index: status.first_index.0,
+        last_index: status.last_index.0,
+        first_position: status.first_position.0,
+        last_position: status.last_position.0,
+        peers: peers.collect(),
+    };
+    Ok(success_with(body.encode()))
+}
+
+/// Hands leadership to another member.
+pub async fn transfer_leader(core: &Core, command: &RemotingCommand) -> Outcome {
+    let target: Option<u64> = optional(command, "target")?;
+    core.commits.settled(None).await;
+    let leader = core.replica.transfer_leader(target).await?;
+    tracing::info!(leader, "leadership handed over on request");
+    let mut answer = success();
+    answer.ext_fields.insert("target", leader);
+    Ok(answer)
+}
+
+/// Figures by the names that the tools read. Some of them mean nothing here and are zero, because a
+/// missing one breaks the tools.
+pub fn runtime_info(core: &Core) -> Outcome {
+    let mut table = BTreeMap::new();
+    let mut put = |key: &str, value: String| {
+        table.insert(key.to_owned(), value);
+    };
+    identity_figures(core, &mut put);
+    traffic_figures(core, &mut put);
+    queue_figures(core, &mut put);
+    log_figures(core, &mut put);
+    Ok(success_with(KvTable { table }.encode()))
+}
+
+type Put<'a> = &'a mut dyn FnMut(&str, String);
+
+fn identity_figures(core: &Core, put: Put<'_>) {
+    put("brokerVersionDesc", VERSION_DESCRIPTION.to_owned());
+    put("brokerVersion", VERSION.to_string());
+    put("bootTimestamp", core.started_at_ms.to_string());
+    put("startAcceptSendRequestTimeStamp", "0".to_owned());
+    put("brokerActive", (!core.is_stopping()).to_string());
+    let up_s = (crate::clock::now_ms() - core.started_at_ms).max(0) / 1000;
+    let (days, hours, minutes) = (up_s / 86_400, up_s / 3_600 % 24, up_s / 60 % 60);
+    let text = format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", up_s % 60);
+    put("runtime", text);
+}
+
+fn traffic_figures(core: &Core, put: Put<'_>) {
+    let stats = &core.stats;
+    let (stored, handed_out) = (stats.put_messages.total(), stats.get_messages.total());
+    for (name, total) in [("msgPutTotal", stored), ("msgGetTotal", handed_out)] {
+        // Figures of past days are not kept across restarts.
+        put(&format!("{name}YesterdayMorning"), "0".to_owned());
+        put(&format!("{name}TodayMorning"), "0".to_owned());
+        put(&format!("{name}TodayNow"), total.to_string());
+    }
+    put("putTps", stats.put_messages.rates());
+    put("getTransferredTps", stats.get_messages.rates());
+    put("getFoundTps", stats.get_found.rates());
+    put("getMissTps", stats.get_missed.rates());
+    put("getTotalTps", stats.get_messages.rates());
+    put("putMessageTimesTotal", stored.to_string());
+    put("putMessageFailedTimes", stats.put_failed.total().to_string());
+    put("putMessageSizeTotal", stats.put_bytes.total().to_string());
+    let average = stats.put_bytes.total().checked_div(stored).unwrap_or(0);
+    put("putMessageAverageSize", average.to_string());
+    for zero in
+        ["putMessageEntireTimeMax", "getMessageEntireTimeMax", "putLatency99", "putLatency999"]
+    {
+        put(zero, "0".to_owned());
+    }
+    put("putMessageDistributeTime", "null".to_owned());
+    put("forwardedTotal", stats.forwarded.total().to_string());
+    put("parkedPulls", core.long_polling.parked().to_string());
+}
+
+fn queue_figures(core: &Core, put: Put<'_>) {
+    let queues = [
+        ("send", core.config.send_queue_capacity),
+        ("pull", core.config.long_polling_requests_max),
+        ("query", 0),
+        ("litePull", core.config.long_polling_requests_max),
+        ("ack", 0),
+    ];
+    for (name, capacity) in queues {
+        put(&format!("{name}ThreadPoolQueueSize"), "0".to_owned());
+        put(&format!("{name}ThreadPoolQueueCapacity"), capacity.to_string());
+        put(&format!("{name}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
+    }
+    for zero in [
+        "EndTransactionQueueSize",
+        "EndTransactionThreadPoolQueueCapacity",
+        "pageCacheLockTimeMills",
+        "timerReadBehind",
+        "timerOffsetBehind",
+        "timerCongestNum",
+        "timerEnqueueTps",
+        "timerDequeueTps",
+        "dispatchBehindBytes",
+        "dispatchMaxBuffer",
+        "remainHowManyDataToCommit",
+        "remainHowManyDataToFlush",
+        "remainTransientStoreBufferNumbs",
+    ] {
+        put(zero, "0".to_owned());
+    }
+}
+
+fn log_figures(core: &Core, put: Put<'_>) {
+    let status = core.status.borrow().clone();
+    put("commitLogMinOffset", core.view.min_position().to_string());
+    put("commitLogMaxOffset", core.view.max_position().to_string());
+    let ratio = f64::from(core.disk_used_percent.load(Ordering::Relaxed)) / 100.0;
+    put("commitLogDiskRatio", ratio.to_string());
+    put("consumeQueueDiskRatio", ratio.to_string());
+    put("commitLogDirCapacity", "Total : 0, Free : 0.".to_owned());
+    put("earliestMessageTimeStamp", core.earliest_stored_ms.load(Ordering::Relaxed).to_string());
+    put("raftRole", format!("{:?}", status.role));
+    put("raftTerm", status.term.to_string());
+    put("raftServing", status.serving.to_string());
+    put("flushDiskType", core.config.flush_disk_type.to_string());
+}

@@ -1,0 +1,163 @@
+//! What all processors of one broker share.
+//!
+//! Invariant: nothing here is state that must survive. What must is behind [`Core::view`], and changes
+//! only through [`Core::replica`].
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Duration;
+
+use super::answer::Failure;
+use super::client_manager::ClientManager;
+use super::commits::OffsetCommits;
+use super::group::{CommandOutcome, GroupView, Proposal};
+use super::long_polling::LongPolling;
+use super::namesrv_client::Registrar;
+use super::pull::Pull;
+use super::stats::BrokerStats;
+use crate::config::BrokerConfig;
+use crate::protocol::group::SubscriptionGroupConfig;
+use crate::protocol::message_id::UniqueIdGenerator;
+use crate::protocol::names;
+use crate::remoting::RemotingClient;
+use crate::replication::machine::Refusal;
+use crate::replication::{ReplicaHandle, ReplicaStatus};
+use crate::state::Command;
+
+/// Parked pulls are answered after this long at the latest, whatever their client asks: its own
+/// timeout is thirty seconds.
+pub const HOLD_MAX: Duration = Duration::from_secs(20);
+
+/// The shared parts of one broker.
+pub struct Core {
+    /// Settings.
+    pub config: BrokerConfig,
+    /// Where clients reach this member.
+    pub address: SocketAddr,
+    /// What the committed log says.
+    pub view: GroupView,
+    /// The way into the log.
+    pub replica: ReplicaHandle<Proposal>,
+    /// This member's role.
+    pub status: watch::Receiver<ReplicaStatus>,
+    /// Connected clients.
+    pub clients: ClientManager,
+    /// Parked pulls.
+    pub long_polling: Arc<LongPolling<Pull>>,
+    /// Offset commits that wait for the log.
+    pub commits: OffsetCommits,
+    /// Connections to other members and to the name servers.
+    pub client: RemotingClient,
+    /// Registration with the name servers.
+    pub registrar: Arc<Registrar>,
+    /// Makes the keys of messages that came without one.
+    pub unique_ids: UniqueIdGenerator,
+    /// A log of up to this size is taken to be in memory as a whole.
+    pub memory_reach_bytes: u64,
+    /// Counters.
+    pub stats: BrokerStats,
+    /// When this broker started.
+    pub started_at_ms: i64,
+    /// Store timestamp of the oldest message, -1 if there is none.
+    pub earliest_stored_ms: AtomicI64,
+    /// Sends are refused because the disk is full.
+    pub disk_full: AtomicBool,
+    /// Used space of the disk in percent.
+    pub disk_used_percent: AtomicU8,
+    /// The broker is on its way out.
+    pub stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    /// Whether this member leads and may act for the group.
+    pub fn serving(&self) -> bool {
+        self.status.borrow().serving
+    }
+
+    /// Whether the broker is stopping.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Where clients reach the leader, if another member leads.
+    pub fn leader_elsewhere(&self) -> Option<String> {
+        {
+            let status = self.status.borrow();
+            if status.leader? == status.member {
+                return None;
+            }
+        }
+        self.replica.leader_client_addr()
+    }
+
+    /// Proposes a command and waits until it is applied.
+    pub fn propose(&self, command: Command) -> impl Future<Output = Result<(), Refusal>> + use<> {
+        let (tell, told) = oneshot::channel();
+        let reply = Box::new(move |outcome| {
+            // Nobody waits any more when the request was given up.
+            let _ = tell.send(outcome);
+        });
+        let refused = self.replica.propose(Proposal::Command { command, reply }).err();
+        async move {
+            match refused {
+                Some((_, refusal)) => Err(refusal),
+                None => match told.await {
+                    Ok(CommandOutcome::Applied { .. }) => Ok(()),
+                    Ok(CommandOutcome::Refused(refusal)) => Err(refusal),
+                    // Dropped unanswered only when the replica is torn down.
+                    Err(_) => Err(Refusal::Unknown),
+                },
+            }
+        }
+    }
+
+    /// Makes sure that what this member reads from now on contains everything acknowledged before.
+    pub async fn read_barrier(&self) -> Result<(), Failure> {
+        self.replica.read_index().await.map(|_| ()).map_err(Failure::from)
+    }
+
+    /// Whether a consumer group exists or may be created by its first use.
+    pub fn accepts_group(&self, group: &str) -> bool {
+        self.view.group(group).is_some()
+            || (names::validate_group(group).is_ok()
+                && (self.config.auto_create_subscription_group || names::is_system_group(group)))
+    }
+
+    /// A consumer group's settings; creates it if it may be created and this member leads.
+    pub async fn group_or_create(
+        &self,
+        group: &str,
+    ) -> Result<Arc<SubscriptionGroupConfig>, Failure> {
+        if let Some(config) = self.view.group(group) {
+            return Ok(config);
+        }
+        if !self.accepts_group(group) {
+            return Err(Failure::no_group(group));
+        }
+        let config = SubscriptionGroupConfig::new(group);
+        self.propose(Command::create_group_if_absent(&config)).await?;
+        self.view.group(group).ok_or_else(|| Failure::no_group(group))
+    }
+
+    /// When a message was stored, if it is there.
+    pub fn store_time_ms(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Result<Option<i64>, Failure> {
+        Ok(self.view.store_time(topic, queue_id, offset)?)
+    }
+
+    /// Marks the disk as full or not; logs the change.
+    pub fn set_disk_full(&self, full: bool) {
+        if self.disk_full.swap(full, Ordering::AcqRel) != full {
+            let used = self.disk_used_percent.load(Ordering::Relaxed);
+            tracing::warn!(full, used_percent = used, "disk watermark crossed");
+        }
+    }
+}

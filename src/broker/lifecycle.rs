@@ -1,0 +1,357 @@
+//! From a configuration to a serving broker, and back in good order.
+//!
+//! Start: log, derived state, replica, then clients. Stop: leadership handed over while everything
+//! still works, the name servers told, what is in flight answered, and only then connections closed.
+//!
+//! Invariant: nothing is served before it is true; an orderly stop leaves no request unanswered that
+//! could be answered.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
+use std::sync::{Arc, OnceLock};
+
+use raft_log::{Fatal, Log, LogError, LogOptions, RealDisk};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::answer::Failure;
+use super::client_manager::ClientManager;
+use super::commits::OffsetCommits;
+use super::core::Core;
+use super::dispatch::{Dispatcher, refuse};
+use super::duties::{self, Effects};
+use super::group::{self, Group, GroupOptions};
+use super::long_polling::LongPolling;
+use super::namesrv_client::Registrar;
+use super::stats::BrokerStats;
+use super::{pull, retention};
+use crate::config::{BrokerConfig, FlushDiskType};
+use crate::protocol::message_id::UniqueIdGenerator;
+use crate::remoting::{
+    ClientOptions, Connection, RemotingClient, RemotingServer, Request, RequestHandler,
+    ServerOptions,
+};
+use crate::replication::{FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, StartError};
+use crate::store::StoreError;
+
+/// Offset commits that may wait for the log.
+const COMMITS_MAX: usize = 100_000;
+/// Share of physical memory that the tail of the log is taken to be in, as RocketMQ has it.
+const MEMORY_REACH_PERCENT: u64 = 40;
+/// How long a stopping leader looks for a successor.
+const HANDOVER_LIMIT: Duration = Duration::from_secs(3);
+/// How long it then waits for the name servers to know the successor.
+const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
+const SUCCESSOR_LOOK: Duration = Duration::from_millis(20);
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The store directory cannot be used.
+    #[error("storePathRootDir {directory}: {source}; create it or make it writable for this user")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// brokerIP1 is no address.
+    #[error("brokerIP1 {address:?} does not name an address of this machine: {source}")]
+    Address {
+        /// As configured.
+        address: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// The log refused.
+    #[error("the log cannot be used: {0}")]
+    Log(#[from] LogError),
+    /// The derived data refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No thread, or no port.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Replication refused.
+    #[error(transparent)]
+    Replica(#[from] StartError),
+}
+
+impl BrokerError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> i32 {
+        let fatal = match self {
+            BrokerError::Log(error) | BrokerError::Replica(StartError::Log(error)) => error.fatal(),
+            _ => None,
+        };
+        fatal.map_or(1, Fatal::exit_code)
+    }
+}
+
+/// A running member of a broker group.
+pub struct Broker {
+    core: Arc<Core>,
+    server: RemotingServer,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Hands requests on once there is someone to take them.
+struct LateHandler {
+    dispatcher: OnceLock<Dispatcher>,
+}
+
+impl RequestHandler for LateHandler {
+    fn handle(&self, request: Request) {
+        match self.dispatcher.get() {
+            Some(dispatcher) => dispatcher.handle(request),
+            None => {
+                refuse(
+                    request.responder,
+                    &Failure::unavailable("the broker is starting; send it again"),
+                );
+            }
+        }
+    }
+
+    fn connection_closed(&self, connection: &Arc<Connection>) {
+        if let Some(dispatcher) = self.dispatcher.get() {
+            dispatcher.connection_closed(connection);
+        }
+    }
+}
+
+impl Broker {
+    /// Starts a broker.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn start(config: BrokerConfig) -> Result<Broker, BrokerError> {
+        let listen = Listen::Address(config.own_peer().address());
+        Self::start_with(config, listen).await
+    }
+
+    /// Starts a broker whose peers reach it at `listen`, for embedders that bind the port first.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start_with(config: BrokerConfig, listen: Listen) -> Result<Broker, BrokerError> {
+        let root = &config.store_path_root_dir;
+        std::fs::create_dir_all(root).map_err(|source| BrokerError::Directory {
+            directory: root.display().to_string(),
+            source,
+        })?;
+        let log = open_log(&config)?;
+        let reader = log.reader();
+        let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
+        let registrar = Arc::new(Registrar::new(&config));
+        let effects = Effects { long_polling: long_polling.clone(), registrar: registrar.clone() };
+        let Group { sequencer, machine, view } = open_group(&config, &log, effects)?;
+
+        let handler = Arc::new(LateHandler { dispatcher: OnceLock::new() });
+        let server = bind(&config, handler.clone()).await?;
+        let address = advertised(&config, server.local_addr().port()).await?;
+
+        let options = replica_options(&config, address, listen);
+        let replica = Replica::start(options, log, sequencer, machine).await?;
+        let status = replica.status();
+        let period = Duration::from_millis(config.consumer_offset_propose_interval_ms);
+        let core = Arc::new(Core {
+            address,
+            view,
+            replica,
+            status,
+            clients: ClientManager::new(true),
+            long_polling,
+            commits: OffsetCommits::new(period, COMMITS_MAX),
+            client: RemotingClient::new(ClientOptions::default(), None),
+            registrar,
+            unique_ids: UniqueIdGenerator::new(
+                address.ip(),
+                std::process::id(),
+                u32::from(address.port()),
+            ),
+            memory_reach_bytes: physical_memory_bytes() / 100 * MEMORY_REACH_PERCENT,
+            stats: BrokerStats::default(),
+            started_at_ms: crate::clock::now_ms(),
+            earliest_stored_ms: AtomicI64::new(-1),
+            disk_full: AtomicBool::new(false),
+            disk_used_percent: AtomicU8::new(0),
+            stopping: watch::channel(false).0,
+            config,
+        });
+        if handler.dispatcher.set(Dispatcher::new(core.clone())).is_err() {
+            unreachable!("the dispatcher is set once, here");
+        }
+        let segment_bytes = core.config.mapped_file_size_commit_log;
+        let mut tasks = Registrar::start(&core);
+        tasks.extend([
+            tokio::spawn(pull::answer_woken(core.clone())),
+            tokio::spawn(duties::sweep(core.clone())),
+            tokio::spawn(duties::flush_commits(core.clone())),
+            tokio::spawn(duties::follow_role(core.clone())),
+            tokio::spawn(retention::run(core.clone(), reader, segment_bytes)),
+        ]);
+        tracing::info!(
+            broker = core.config.broker_name,
+            member = core.config.dleger_self_id,
+            %address,
+            applied = %core.view.applied(),
+            "broker started"
+        );
+        Ok(Broker { core, server, tasks })
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.core.address
+    }
+
+    /// Its place in the raft group, now and whenever it changes.
+    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.core.status.clone()
+    }
+
+    /// The line that scripts wait for.
+    pub fn boot_line(&self) -> String {
+        let config = &self.core.config;
+        let mut line = format!(
+            "The broker[{}, {}] boot success. serializeType=JSON",
+            config.broker_name, self.core.address
+        );
+        if !config.namesrv_addr.is_empty() {
+            line.push_str(" and name server is ");
+            line.push_str(&config.namesrv_addr.join(";"));
+        }
+        line
+    }
+
+    /// Stops in good order.
+    pub async fn shutdown(self) {
+        let Broker { core, server, mut tasks } = self;
+        hand_over(&core).await;
+        core.stopping.send_replace(true);
+        core.long_polling.release_all();
+        // From here on nobody registers again: what is said last is goodbye.
+        let registrar_tasks = core.config.namesrv_addr.len();
+        for task in tasks.drain(..registrar_tasks) {
+            task.abort();
+            // An error is the abortion itself.
+            let _ = task.await;
+        }
+        Registrar::unregister(&core).await;
+        server.shutdown().await;
+        core.replica.shutdown().await;
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        tracing::info!(broker = core.config.broker_name, "broker stopped");
+    }
+}
+
+/// Gives leadership to another member, and waits until clients can find it.
+async fn hand_over(core: &Core) {
+    if !core.serving() {
+        return;
+    }
+    let handover = async {
+        core.commits.settled(None).await;
+        core.replica.transfer_leader(None).await
+    };
+    match timeout(HANDOVER_LIMIT, handover).await {
+        Ok(Ok(leader)) => tracing::info!(leader, "leadership handed over"),
+        Ok(Err(refusal)) => return tracing::warn!(%refusal, "stopping without a successor"),
+        Err(_) => return tracing::warn!("stopping without a successor: none took over in time"),
+    }
+    let own_address = core.address.to_string();
+    let deadline = Instant::now() + SUCCESSOR_LIMIT;
+    loop {
+        core.registrar.register_now().await;
+        if core.registrar.leader_is_elsewhere(&own_address) || Instant::now() >= deadline {
+            return;
+        }
+        sleep(SUCCESSOR_LOOK).await;
+    }
+}
+
+fn open_log(config: &BrokerConfig) -> Result<Log<RealDisk>, LogError> {
+    let cluster = &config.broker_cluster_name;
+    let mut options =
+        LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
+    options.segment_bytes = config.mapped_file_size_commit_log;
+    Log::open(RealDisk::default(), &config.store_path_dledger_commit_log, options)
+}
+
+fn open_group(
+    config: &BrokerConfig,
+    log: &Log<RealDisk>,
+    effects: Effects,
+) -> Result<Group, BrokerError> {
+    let root = &config.store_path_root_dir;
+    let sink = Arc::new(effects);
+    let options = GroupOptions::of_log(log, RealDisk::default(), root, config.extent_bytes, sink)?;
+    Ok(group::open(options)?)
+}
+
+async fn bind(
+    config: &BrokerConfig,
+    handler: Arc<LateHandler>,
+) -> Result<RemotingServer, BrokerError> {
+    let address = SocketAddr::new(config.bind_address, config.listen_port);
+    let bound = RemotingServer::bind(address, handler, server_options(config)).await;
+    bound.map_err(|source| BrokerError::System {
+        action: format!("listen for clients on {address} (listenPort; is another broker running?)"),
+        source,
+    })
+}
+
+fn server_options(config: &BrokerConfig) -> ServerOptions {
+    ServerOptions {
+        idle_close: Duration::from_secs(config.server_channel_max_idle_time_seconds),
+        connections_max: config.server_connections_max,
+        ..ServerOptions::default()
+    }
+}
+
+async fn advertised(config: &BrokerConfig, port: u16) -> Result<SocketAddr, BrokerError> {
+    let host = config.broker_ip1.as_str();
+    if let Ok(ip) = host.parse() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let failed = |source| BrokerError::Address { address: host.to_owned(), source };
+    let mut found = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
+    found.next().ok_or_else(|| failed(std::io::Error::other("it resolves to nothing")))
+}
+
+fn replica_options(config: &BrokerConfig, address: SocketAddr, listen: Listen) -> ReplicaOptions {
+    let own = config.raft_id();
+    let peers = config.dleger_peers.iter().filter(|peer| peer.raft_id() != own);
+    let mut options =
+        ReplicaOptions::new(&config.broker_cluster_name, &config.dleger_group, own, listen);
+    options.client_addr = address.to_string();
+    options.peers = peers.map(|peer| (peer.raft_id(), peer.address())).collect();
+    options.flush_mode = match config.flush_disk_type {
+        FlushDiskType::SyncFlush => FlushMode::Sync,
+        FlushDiskType::AsyncFlush => FlushMode::Async,
+    };
+    options.election_timeout_ms = config.raft_election_timeout_ms;
+    options.heartbeat_interval_ms = config.raft_heartbeat_interval_ms;
+    options.entry_bytes_target = config.raft_entry_bytes_max;
+    options.waiting_proposals_max = config.send_queue_capacity;
+    options.waiting_bytes_max = config.send_queue_bytes_max;
+    options
+}
+
+/// The machine's memory; a gibibyte if it does not say.
+fn physical_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.map_or(1 << 30, |kib| kib << 10)
+}

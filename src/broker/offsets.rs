@@ -1,0 +1,162 @@
+//! Offsets: what a group has consumed, and where a queue begins and ends.
+//!
+//! All of these are answered by the leader after it made sure that it still leads, so that no client
+//! ever takes a step back because it asked a member that is behind.
+//!
+//! Invariant: a query never sees less than a commit that was accepted before it; "no offset" is
+//! answered only when there certainly is none.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::answer::{Failure, Outcome, success};
+use super::commits::{CommitReply, OffsetKey};
+use super::core::Core;
+use super::dispatch::{hand_over, refuse};
+use super::fields::{flag, required, value};
+use super::group::Boundary;
+use crate::protocol::code::response;
+use crate::remoting::{RemotingCommand, Request};
+use crate::replication::machine::Refusal;
+
+/// Takes a consumer's progress.
+pub fn commit(core: &Arc<Core>, request: Request) {
+    if !core.serving() {
+        return hand_over(core, request, |core, command, _| async move {
+            commit_and_wait(&core, &command).await
+        });
+    }
+    let (key, offset) = match parse_commit(core, &request.command) {
+        Ok(commit) => commit,
+        Err(failure) => return refuse(request.responder, &failure),
+    };
+    if request.command.is_oneway() {
+        return core.commits.commit(key, offset, None);
+    }
+    let reply_core = core.clone();
+    let reply: CommitReply = Box::new(move |outcome| match outcome {
+        Ok(()) => request.responder.respond(success()),
+        Err(Refusal::NotLeader { .. }) => {
+            hand_over(&reply_core, request, |core, command, _| async move {
+                commit_and_wait(&core, &command).await
+            });
+        }
+        Err(refusal) => refuse(request.responder, &refusal.into()),
+    });
+    core.commits.commit(key, offset, Some(reply));
+}
+
+async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
+    let (key, offset) = parse_commit(core, command)?;
+    let (tell, told) = oneshot::channel();
+    let reply: CommitReply = Box::new(move |outcome| {
+        // Nobody waits any more when the request was given up.
+        let _ = tell.send(outcome);
+    });
+    core.commits.commit(key, offset, Some(reply));
+    told.await.unwrap_or(Err(Refusal::Unknown))?;
+    Ok(success())
+}
+
+fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {
+    let group = required(command, "consumerGroup")?;
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    let offset: i64 = value(command, "commitOffset")?;
+    if offset < 0 {
+        return Err(Failure::invalid(format!("commitOffset cannot be {offset}")));
+    }
+    check_commit(core, group, topic, queue_id)?;
+    Ok((OffsetKey { group: group.to_owned(), topic: topic.to_owned(), queue_id }, offset))
+}
+
+fn check_commit(core: &Core, group: &str, topic: &str, queue_id: i32) -> Result<(), Failure> {
+    if core.view.group(group).is_none() {
+        return Err(Failure::no_group(group));
+    }
+    let known = core.view.topic(topic).ok_or_else(|| Failure::no_topic(topic))?;
+    check_queue(queue_id, known.config.queue_nums(), topic)
+}
+
+/// A queue id that a topic has.
+pub fn check_queue(queue_id: i32, queue_nums: i32, topic: &str) -> Result<(), Failure> {
+    if (0..queue_nums).contains(&queue_id) {
+        return Ok(());
+    }
+    let remark = format!("queueId {queue_id} is illegal, topic [{topic}] has {queue_nums} queues");
+    Err(Failure::invalid(remark))
+}
+
+/// What a group has consumed of a queue.
+pub async fn query(core: &Core, command: &RemotingCommand) -> Outcome {
+    let group = required(command, "consumerGroup")?;
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    let key = OffsetKey { group: group.to_owned(), topic: topic.to_owned(), queue_id };
+    if core.commits.unsettled(&key) {
+        core.commits.settled(Some(&key)).await;
+    }
+    core.read_barrier().await?;
+    if let Some(offset) = core.view.offset(group, topic, queue_id) {
+        return Ok(offset_answer(offset));
+    }
+    // A group that is new to a young queue starts at its beginning, whatever its policy.
+    let zero_allowed = flag(command, "setZeroIfNotFound").unwrap_or(true);
+    if zero_allowed && core.view.min_offset(topic, queue_id)? <= 0 && whole_log_in_memory(core) {
+        return Ok(offset_answer(0));
+    }
+    let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
+    Err(Failure::new(response::QUERY_NOT_FOUND, remark))
+}
+
+fn whole_log_in_memory(core: &Core) -> bool {
+    let status = core.status.borrow();
+    status.last_position.0.saturating_sub(status.first_position.0) <= core.memory_reach_bytes
+}
+
+/// Where the next message will go.
+pub async fn max(core: &Core, command: &RemotingCommand) -> Outcome {
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    core.read_barrier().await?;
+    Ok(offset_answer(core.view.max_offset(topic, queue_id)))
+}
+
+/// The first message still there.
+pub async fn min(core: &Core, command: &RemotingCommand) -> Outcome {
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    core.read_barrier().await?;
+    Ok(offset_answer(core.view.min_offset(topic, queue_id)?))
+}
+
+/// Which message was stored at a time.
+pub async fn search_by_time(core: &Core, command: &RemotingCommand) -> Outcome {
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    let timestamp_ms: i64 = value(command, "timestamp")?;
+    let upper = command.ext_fields.get("boundaryType");
+    let upper = upper.is_some_and(|boundary| boundary.eq_ignore_ascii_case("UPPER"));
+    let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
+    core.read_barrier().await?;
+    Ok(offset_answer(core.view.offset_by_time(topic, queue_id, timestamp_ms, boundary)?))
+}
+
+/// When the first message still there was stored; -1 without one.
+pub async fn earliest_time(core: &Core, command: &RemotingCommand) -> Outcome {
+    let topic = required(command, "topic")?;
+    let queue_id: i32 = value(command, "queueId")?;
+    core.read_barrier().await?;
+    let first = core.view.min_offset(topic, queue_id)?;
+    let timestamp_ms = core.store_time_ms(topic, queue_id, first)?.unwrap_or(-1);
+    let mut answer = success();
+    answer.ext_fields.insert("timestamp", timestamp_ms);
+    Ok(answer)
+}
+
+fn offset_answer(offset: i64) -> RemotingCommand {
+    let mut answer = success();
+    answer.ext_fields.insert("offset", offset);
+    answer
+}

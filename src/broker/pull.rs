@@ -1,0 +1,425 @@
+//! Pulling: what a consumer gets from a queue, now or when something arrives.
+//!
+//! Any member serves pulls of what it has committed. What only the leader can judge is not guessed:
+//! a topic or group unknown here is asked of the leader, an offset beyond the end is "moved" only
+//! after the leader made sure that it still leads, and a member that is behind holds such a pull and
+//! then says that nothing is there.
+//!
+//! Invariant: every answer carries the queue's bounds and a next offset that is safe to commit, never
+//! a guess; success never has an empty body.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::answer::Failure;
+use super::client_manager::SubscriptionLookup;
+use super::commits::OffsetKey;
+use super::core::{Core, HOLD_MAX};
+use super::dispatch::{refuse, respond};
+use super::forward::forward_pull;
+use super::group::{FetchLimits, FetchResult, FetchStatus};
+use super::long_polling::{Parked, Reason, Woken};
+use super::offsets::check_queue;
+use crate::protocol::code::response;
+use crate::protocol::heartbeat::{EXPRESSION_TAG, SUBSCRIBE_ALL, SubscriptionData};
+use crate::protocol::topic::permission;
+use crate::remoting::header::PullHeader;
+use crate::remoting::{Request, Responder};
+
+const FLAG_COMMIT_OFFSET: i32 = 1;
+const FLAG_SUSPEND: i32 = 2;
+const FLAG_SUBSCRIPTION: i32 = 4;
+
+/// The remark on a pull that the group's settings forbid, and who forbids: see `forbiddenType`.
+const FORBIDDEN_BY_BROKER: i32 = 1;
+const FORBIDDEN_BY_GROUP: i32 = 2;
+const FORBIDDEN_BY_TOPIC: i32 = 3;
+const FORBIDDEN_BROADCAST: i32 = 4;
+
+/// Which messages a pull wants.
+#[derive(Debug, Clone)]
+pub enum Filter {
+    /// All.
+    All,
+    /// Those whose tag hash the subscription names.
+    Tags(Arc<SubscriptionData>),
+}
+
+/// A pull that passed all checks, on its way to its answer.
+pub struct Pull {
+    /// Not the whole request: that would keep the read buffer it came in.
+    responder: Responder,
+    connection_id: u64,
+    topic: String,
+    queue_id: i32,
+    /// Where to look next: behind what was looked at and not wanted.
+    offset: i64,
+    /// Where the client wants to begin.
+    requested_offset: i64,
+    limits: FetchLimits,
+    filter: Filter,
+    /// How long it may wait in all; none if it may not.
+    deadline: Option<Instant>,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+}
+
+/// What to do with a pull after a look at its queue.
+enum Verdict {
+    Answer(i32, FetchResult),
+    /// Nothing there, or nothing wanted up to the end.
+    Wait(FetchResult),
+    /// The offset is beyond the end.
+    Beyond(FetchResult),
+    Fail(Failure),
+}
+
+/// Takes a pull.
+pub fn handle(core: &Arc<Core>, request: Request) {
+    match check(core, &request) {
+        Ok(checked) => {
+            let pull = checked.into_pull(core, request);
+            first_look(core, pull);
+        }
+        Err(failure) => refused(core, request, failure),
+    }
+}
+
+/// Another member may know better, and a group may have to be created first.
+fn refused(core: &Arc<Core>, request: Request, failure: Failure) {
+    let unknown_here = matches!(
+        failure.code,
+        response::TOPIC_NOT_EXIST
+            | response::SUBSCRIPTION_GROUP_NOT_EXIST
+            | response::SUBSCRIPTION_NOT_EXIST
+            | response::SUBSCRIPTION_NOT_LATEST
+            | response::INVALID_PARAMETER
+    );
+    if !core.serving() && unknown_here && !super::forward::is_forwarded(&request.command) {
+        let core = core.clone();
+        // It may be held for long, so it must not keep the read buffer.
+        let request = Request { command: request.command.detached(), ..request };
+        tokio::spawn(async move {
+            let peer = request.connection.peer_addr();
+            match forward_pull(&core, &request.command, peer).await {
+                Some(outcome) => respond(request.responder, outcome),
+                None => handle(&core, request),
+            }
+        });
+        return;
+    }
+    let group = request.command.ext_fields.get("consumerGroup").unwrap_or_default();
+    let missing = failure.code == response::SUBSCRIPTION_GROUP_NOT_EXIST;
+    if missing && core.serving() && core.accepts_group(group) {
+        let core = core.clone();
+        tokio::spawn(async move {
+            let group = request.command.ext_fields.get("consumerGroup").unwrap_or_default();
+            match core.group_or_create(group).await {
+                Ok(_) => handle(&core, request),
+                Err(failure) => refuse(request.responder, &failure),
+            }
+        });
+        return;
+    }
+    refuse(request.responder, &failure);
+}
+
+/// What the checks found out.
+struct Checked {
+    topic: String,
+    queue_id: i32,
+    offset: i64,
+    limits: FetchLimits,
+    filter: Filter,
+    hold: Option<Duration>,
+    commit: Option<(OffsetKey, i64)>,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+}
+
+impl Checked {
+    fn into_pull(self, core: &Core, request: Request) -> Pull {
+        if let Some((key, offset)) = self.commit
+            && core.serving()
+        {
+            core.commits.commit(key, offset, None);
+        }
+        Pull {
+            responder: request.responder,
+            connection_id: request.connection.id(),
+            topic: self.topic,
+            queue_id: self.queue_id,
+            offset: self.offset,
+            requested_offset: self.offset,
+            limits: self.limits,
+            filter: self.filter,
+            deadline: self.hold.map(|hold| Instant::now() + hold),
+            topic_sys_flag: self.topic_sys_flag,
+            group_sys_flag: self.group_sys_flag,
+        }
+    }
+}
+
+fn forbidden(by: i32, remark: String) -> Failure {
+    Failure { forbidden_type: Some(by), ..Failure::new(response::NO_PERMISSION, remark) }
+}
+
+fn check(core: &Core, request: &Request) -> Result<Checked, Failure> {
+    let header = PullHeader::decode(&request.command.ext_fields)?;
+    let PullHeader { consumer_group: group, topic, queue_id, sys_flag, .. } = header;
+    if !permission::is_readable(core.config.broker_permission) {
+        let remark = format!("the broker[{}] pulling message is forbidden", core.address);
+        return Err(forbidden(FORBIDDEN_BY_BROKER, remark));
+    }
+    let group_config = core.view.group(group).ok_or_else(|| Failure::no_group(group))?;
+    if !group_config.consume_enable {
+        let remark = format!("subscription group no permission, {group}");
+        return Err(forbidden(FORBIDDEN_BY_GROUP, remark));
+    }
+    let topic_ref = core.view.topic(topic).ok_or_else(|| Failure::no_topic(topic))?;
+    let topic_config = &topic_ref.config;
+    if !permission::is_readable(topic_config.perm) {
+        let remark = format!("the topic[{topic}] pulling message is forbidden");
+        return Err(forbidden(FORBIDDEN_BY_TOPIC, remark));
+    }
+    check_queue(queue_id, topic_config.read_queue_nums, topic)?;
+    let broadcast_enable = group_config.consume_broadcast_enable;
+    let filter = filter(core, &header, broadcast_enable)?;
+    let commits = sys_flag & FLAG_COMMIT_OFFSET != 0 && header.commit_offset >= 0;
+    let key = || OffsetKey { group: group.to_owned(), topic: topic.to_owned(), queue_id };
+    Ok(Checked {
+        topic: topic.to_owned(),
+        queue_id,
+        offset: header.queue_offset,
+        limits: limits(core, header.max_msg_nums, header.max_msg_bytes),
+        filter,
+        hold: hold(core, &header),
+        commit: commits.then(|| (key(), header.commit_offset)),
+        topic_sys_flag: topic_config.topic_sys_flag,
+        group_sys_flag: group_config.group_sys_flag,
+    })
+}
+
+fn limits(core: &Core, messages: i32, bytes: Option<i32>) -> FetchLimits {
+    let messages = usize::try_from(messages).unwrap_or(0).clamp(1, core.config.max_transfer_count);
+    let asked = bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+    let bytes_max = core.config.max_transfer_bytes;
+    FetchLimits::of_pull(messages, asked.unwrap_or(bytes_max).min(bytes_max))
+}
+
+fn hold(core: &Core, header: &PullHeader<'_>) -> Option<Duration> {
+    if header.sys_flag & FLAG_SUSPEND == 0 {
+        return None;
+    }
+    Some(if core.config.long_polling_enable {
+        let asked_ms = u64::try_from(header.suspend_timeout_ms).unwrap_or(0);
+        Duration::from_millis(asked_ms).min(HOLD_MAX)
+    } else {
+        Duration::from_millis(core.config.short_polling_time_ms)
+    })
+}
+
+fn filter(core: &Core, header: &PullHeader<'_>, broadcast_enable: bool) -> Result<Filter, Failure> {
+    let PullHeader { consumer_group: group, topic, .. } = *header;
+    if header.sys_flag & FLAG_SUBSCRIPTION != 0 {
+        if header.expression_type != EXPRESSION_TAG {
+            return Err(not_by_tag(header.expression_type));
+        }
+        return parse_filter(topic, header.subscription.unwrap_or(SUBSCRIBE_ALL));
+    }
+    match core.clients.subscription(group, topic) {
+        SubscriptionLookup::Found { subscription, broadcasting } => {
+            if broadcasting && !broadcast_enable {
+                let remark =
+                    format!("the consumer group[{group}] can not consume by broadcast way");
+                return Err(forbidden(FORBIDDEN_BROADCAST, remark));
+            }
+            if !subscription.is_tag_expression() {
+                return Err(not_by_tag(&subscription.expression_type));
+            }
+            if subscription.sub_version < header.sub_version {
+                let remark = "the consumer's subscription not latest";
+                return Err(Failure::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+            }
+            Ok(of_subscription(subscription))
+        }
+        // A member that just became leader, or just started, may not have heard of the group's
+        // clients yet. They check tags themselves, so they may get everything meanwhile.
+        SubscriptionLookup::UnknownGroup => Ok(Filter::All),
+        SubscriptionLookup::NotSubscribed => {
+            let remark = format!("the consumer's subscription not exist: {group} to {topic}");
+            Err(Failure::new(response::SUBSCRIPTION_NOT_EXIST, remark))
+        }
+    }
+}
+
+fn not_by_tag(expression_type: &str) -> Failure {
+    let remark =
+        format!("The broker does not support consumer to filter message by {expression_type}");
+    Failure::new(response::SYSTEM_ERROR, remark)
+}
+
+fn parse_filter(topic: &str, expression: &str) -> Result<Filter, Failure> {
+    let expression = expression.trim();
+    if expression.is_empty() || expression == SUBSCRIBE_ALL {
+        return Ok(Filter::All);
+    }
+    let subscription = SubscriptionData::from_tags(topic, expression, 0).map_err(|error| {
+        let remark = format!("parse the consumer's subscription failed: {error}");
+        Failure::new(response::SUBSCRIPTION_PARSE_FAILED, remark)
+    })?;
+    Ok(Filter::Tags(Arc::new(subscription)))
+}
+
+fn of_subscription(subscription: Arc<SubscriptionData>) -> Filter {
+    match subscription.sub_string.trim() {
+        "" | SUBSCRIBE_ALL => Filter::All,
+        _ => Filter::Tags(subscription),
+    }
+}
+
+fn look(core: &Core, pull: &Pull) -> Verdict {
+    let by_tags;
+    let accepts: Option<&dyn Fn(i64) -> bool> = match &pull.filter {
+        Filter::All => None,
+        Filter::Tags(subscription) => {
+            by_tags = |code| subscription.matches(code);
+            Some(&by_tags)
+        }
+    };
+    let fetched = core.view.fetch(&pull.topic, pull.queue_id, pull.offset, pull.limits, accepts);
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(error) => return Verdict::Fail(Failure::from(error)),
+    };
+    match fetched.status {
+        FetchStatus::Found => Verdict::Answer(response::SUCCESS, fetched),
+        FetchStatus::NoMatchedMessage if fetched.next_begin_offset == fetched.max_offset => {
+            Verdict::Wait(fetched)
+        }
+        FetchStatus::NoMatchedMessage | FetchStatus::MessageWasRemoving => {
+            Verdict::Answer(response::PULL_RETRY_IMMEDIATELY, fetched)
+        }
+        FetchStatus::OffsetTooSmall => Verdict::Answer(response::PULL_OFFSET_MOVED, fetched),
+        FetchStatus::OffsetOverflowOne => Verdict::Wait(fetched),
+        FetchStatus::OffsetOverflowBadly => Verdict::Beyond(fetched),
+        FetchStatus::NoMatchedLogicQueue | FetchStatus::NoMessageInQueue => match pull.offset {
+            0 => Verdict::Wait(fetched),
+            offset if offset < 0 => Verdict::Answer(response::PULL_OFFSET_MOVED, fetched),
+            _ => Verdict::Beyond(fetched),
+        },
+    }
+}
+
+fn first_look(core: &Arc<Core>, mut pull: Pull) {
+    match look(core, &pull) {
+        Verdict::Answer(code, fetched) => answer(core, pull, code, &fetched),
+        Verdict::Fail(failure) => fail(pull, &failure),
+        Verdict::Wait(fetched) => {
+            // What was looked at and not wanted need not be looked at again.
+            pull.offset = pull.offset.max(fetched.next_begin_offset);
+            match pull.deadline {
+                Some(deadline) if !core.is_stopping() => park(core, pull, deadline),
+                _ => nothing_there(core, pull, fetched),
+            }
+        }
+        Verdict::Beyond(_) if core.serving() => confirm_beyond(core, pull),
+        Verdict::Beyond(fetched) => match pull.deadline {
+            Some(deadline) if !core.is_stopping() => park(core, pull, deadline),
+            _ => nothing_there(core, pull, fetched),
+        },
+    }
+}
+
+/// The leader says that an offset is beyond the end only when it certainly leads.
+fn confirm_beyond(core: &Arc<Core>, mut pull: Pull) {
+    let core = core.clone();
+    tokio::spawn(async move {
+        let confirmed = core.read_barrier().await.is_ok();
+        match look(&core, &pull) {
+            Verdict::Beyond(fetched) if confirmed => {
+                answer(&core, pull, response::PULL_OFFSET_MOVED, &fetched);
+            }
+            Verdict::Beyond(fetched) => nothing_there(&core, pull, fetched),
+            Verdict::Wait(fetched) => {
+                pull.offset = pull.offset.max(fetched.next_begin_offset);
+                nothing_there(&core, pull, fetched);
+            }
+            Verdict::Answer(code, fetched) => answer(&core, pull, code, &fetched),
+            Verdict::Fail(failure) => fail(pull, &failure),
+        }
+    });
+}
+
+fn park(core: &Arc<Core>, pull: Pull, deadline: Instant) {
+    let (topic, queue_id, offset) = (pull.topic.clone(), pull.queue_id, pull.offset);
+    let connection_id = pull.connection_id;
+    let parked = Parked { topic: topic.clone(), queue_id, offset, deadline, connection_id, pull };
+    match core.long_polling.park(parked) {
+        // What arrived between the look and the parking has told nobody.
+        Ok(()) => {
+            let max_offset = core.view.max_offset(&topic, queue_id);
+            core.long_polling.arrived(&topic, queue_id, max_offset);
+        }
+        Err(parked) => last_look(core, parked.pull),
+    }
+}
+
+/// Answers, or parks again, the pulls that left the table.
+pub async fn answer_woken(core: Arc<Core>) {
+    loop {
+        for Woken { parked, reason } in core.long_polling.woken().await {
+            match reason {
+                Reason::Arrived => first_look(&core, parked.pull),
+                Reason::Deadline | Reason::Released => last_look(&core, parked.pull),
+            }
+        }
+    }
+}
+
+/// Answers a pull that may not wait any longer.
+pub fn last_look(core: &Arc<Core>, mut pull: Pull) {
+    pull.deadline = None;
+    if core.view.topic(&pull.topic).is_none() && core.serving() {
+        let failure = Failure::no_topic(&pull.topic);
+        return fail(pull, &failure);
+    }
+    first_look(core, pull);
+}
+
+fn nothing_there(core: &Core, pull: Pull, mut fetched: FetchResult) {
+    // Beyond the end of a member that is behind, the client's own offset is the only one that is
+    // no step back. After messages that were not wanted the client goes on behind them.
+    fetched.next_begin_offset = pull.offset;
+    let code = if pull.offset > pull.requested_offset {
+        response::PULL_RETRY_IMMEDIATELY
+    } else {
+        response::PULL_NOT_FOUND
+    };
+    answer(core, pull, code, &fetched);
+}
+
+fn answer(core: &Core, pull: Pull, code: i32, fetched: &FetchResult) {
+    let stats = &core.stats;
+    let bodies = if code == response::SUCCESS {
+        stats.get_found.add(1);
+        stats.get_messages.add(fetched.message_count as u64);
+        std::slice::from_ref(&fetched.records)
+    } else {
+        stats.get_missed.add(1);
+        &[]
+    };
+    pull.responder.respond_parts(code, Some(fetched.status.name()), bodies, |fields| {
+        fields.put("suggestWhichBrokerId", 0);
+        fields.put("nextBeginOffset", fetched.next_begin_offset);
+        fields.put("minOffset", fetched.min_offset);
+        fields.put("maxOffset", fetched.max_offset);
+        fields.put("topicSysFlag", pull.topic_sys_flag);
+        fields.put("groupSysFlag", pull.group_sys_flag);
+    });
+}
+
+fn fail(pull: Pull, failure: &Failure) {
+    refuse(pull.responder, failure);
+}

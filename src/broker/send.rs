@@ -1,0 +1,349 @@
+//! Sending: single messages, batches, and retries that clients send themselves.
+//!
+//! A send is checked on the connection's reader, proposed from there, and answered from where its
+//! entry is applied. Bodies stay slices of the frame they came in until the sequencer copies them
+//! into the entry.
+//!
+//! Invariant: success is answered only for messages that are committed and applied; whatever may or
+//! may not have been stored is answered with a code on which clients send again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::oneshot;
+
+use super::answer::{Failure, Outcome, success};
+use super::core::Core;
+use super::dispatch::{hand_over, refuse};
+use super::forward;
+use super::group::{MessagesProposal, NewMessage, Proposal, SendOutcome, SendReply, Stored};
+use super::offsets::check_queue;
+use crate::protocol::batch;
+use crate::protocol::code::response;
+use crate::protocol::message_id::OffsetMessageId;
+use crate::protocol::names;
+use crate::protocol::properties::{self, PROPERTIES_BYTES_MAX};
+use crate::protocol::topic::{TopicConfig, permission};
+use crate::remoting::header::SendHeader;
+use crate::remoting::{ExtFields, ExtValue, ExtWriter, RemotingCommand, Request};
+use crate::replication::machine::Refusal;
+
+/// Messages that one batch may hold.
+const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// A send that passed all checks.
+struct Checked {
+    topic: Arc<str>,
+    create_topic: Option<Arc<TopicConfig>>,
+    messages: SmallVec<[NewMessage; 1]>,
+    queue_id: i32,
+}
+
+/// Takes a send.
+pub fn handle(core: &Arc<Core>, request: Request) {
+    if !core.serving() {
+        return hand_over(core, request, send_and_wait);
+    }
+    let checked = match check(core, &request.command, request.connection.peer_addr()) {
+        Ok(checked) => checked,
+        Err(failure) => {
+            core.stats.put_failed.add(1);
+            return refuse(request.responder, &failure);
+        }
+    };
+    let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
+    let reply_core = core.clone();
+    propose(
+        core,
+        checked,
+        Box::new(move |outcome| match outcome {
+            SendOutcome::Stored(stored) => {
+                count(&reply_core, &stored, bytes);
+                request.responder.respond_with(response::SUCCESS, |fields| {
+                    stored_fields(reply_core.address, &stored, fields);
+                });
+            }
+            SendOutcome::Refused(Refusal::NotLeader { .. }) => {
+                hand_over(&reply_core, request, send_and_wait);
+            }
+            refused => {
+                reply_core.stats.put_failed.add(1);
+                refuse(request.responder, &failure_of(refused, &request.command));
+            }
+        }),
+    );
+}
+
+/// The same for a request that already has a task of its own.
+async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAddr) -> Outcome {
+    let checked = check(&core, &command, peer)?;
+    let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
+    let (tell, told) = oneshot::channel();
+    propose(
+        &core,
+        checked,
+        Box::new(move |outcome| {
+            // Nobody waits any more when the request was given up.
+            let _ = tell.send(outcome);
+        }),
+    );
+    match told.await.unwrap_or(SendOutcome::Refused(Refusal::Unknown)) {
+        SendOutcome::Stored(stored) => {
+            count(&core, &stored, bytes);
+            let mut answer = success();
+            stored_fields(core.address, &stored, &mut answer.ext_fields);
+            Ok(answer)
+        }
+        refused => Err(failure_of(refused, &command)),
+    }
+}
+
+fn propose(core: &Core, checked: Checked, reply: SendReply) {
+    let Checked { topic, create_topic, messages, queue_id } = checked;
+    let proposal = MessagesProposal { topic, create_topic, messages, queue_id, reply };
+    if let Err((Proposal::Messages(proposal), refusal)) =
+        core.replica.propose(Proposal::Messages(proposal))
+    {
+        (proposal.reply)(SendOutcome::Refused(refusal));
+    }
+}
+
+fn count(core: &Core, stored: &Stored, bytes: u64) {
+    core.stats.put_messages.add(1 + stored.more_positions.len() as u64);
+    core.stats.put_bytes.add(bytes);
+}
+
+fn failure_of(outcome: SendOutcome, command: &RemotingCommand) -> Failure {
+    let topic_of = |command: &RemotingCommand| {
+        let header = SendHeader::decode(command.code, &command.ext_fields);
+        header.map(|header| header.topic.to_owned()).unwrap_or_default()
+    };
+    match outcome {
+        SendOutcome::Refused(refusal) => refusal.into(),
+        // The topic went away between the check and the log.
+        SendOutcome::TopicNotFound | SendOutcome::Stored(_) => {
+            Failure::no_topic(&topic_of(command))
+        }
+    }
+}
+
+/// Where the fields of an answer go: straight to the connection, or into a command.
+trait Fields {
+    fn set(&mut self, key: &str, value: impl ExtValue);
+}
+
+impl Fields for ExtWriter<'_> {
+    fn set(&mut self, key: &str, value: impl ExtValue) {
+        self.put(key, value);
+    }
+}
+
+impl Fields for ExtFields {
+    fn set(&mut self, key: &str, value: impl ExtValue) {
+        self.insert(key, value);
+    }
+}
+
+fn stored_fields(store_host: SocketAddr, stored: &Stored, fields: &mut impl Fields) {
+    let id = |position: raft_log::Position| OffsetMessageId {
+        store_host,
+        offset: position.0.cast_signed(),
+    };
+    if stored.more_positions.is_empty() {
+        fields.set("msgId", id(stored.first_position).text().as_str());
+    } else {
+        let ids: Vec<String> =
+            stored.positions().map(|position| id(position).to_string()).collect();
+        fields.set("msgId", ids.join(","));
+    }
+    fields.set("queueId", stored.queue_id);
+    fields.set("queueOffset", stored.first_queue_offset);
+    fields.set("MSG_REGION", "DefaultRegion");
+    fields.set("TRACE_ON", true);
+}
+
+fn check(core: &Core, command: &RemotingCommand, peer: SocketAddr) -> Result<Checked, Failure> {
+    let header = SendHeader::decode(command.code, &command.ext_fields)?;
+    if !permission::is_writable(core.config.broker_permission) {
+        let remark = format!("the broker[{}] sending message is forbidden", core.address);
+        return Err(Failure::new(response::NO_PERMISSION, remark));
+    }
+    if core.disk_full.load(Ordering::Acquire) {
+        return Err(Failure::unavailable("the broker's disk is full; free space or add brokers"));
+    }
+    names::validate_topic(header.topic).map_err(|error| Failure::invalid(error.to_string()))?;
+    if names::is_closed_to_clients(header.topic) {
+        let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
+        return Err(Failure::new(response::NO_PERMISSION, remark));
+    }
+    let exhausted = out_of_retries(core, &header)?;
+    let topic = exhausted.as_deref().unwrap_or(header.topic);
+    let (topic, config, create_topic) = topic_or_template(core, topic, &header)?;
+    if !permission::is_writable(config.perm) {
+        let remark = format!("the topic[{topic}] sending message is forbidden");
+        return Err(Failure::new(response::NO_PERMISSION, remark));
+    }
+    let queue_id = if exhausted.is_some() { 0 } else { header.queue_id };
+    if queue_id >= 0 {
+        check_queue(queue_id, config.queue_nums(), &topic)?;
+    } else if config.write_queue_nums == 0 {
+        return Err(Failure::invalid(format!("the topic[{topic}] has no queue to write to")));
+    }
+    let born_host = forward::born_host(command, peer);
+    let messages = if header.batch {
+        batch_messages(core, command, &header, born_host)?
+    } else {
+        smallvec![single_message(core, command, &header, born_host, exhausted.is_some())?]
+    };
+    Ok(Checked { topic, create_topic, messages, queue_id })
+}
+
+/// The topic, its settings, and whether to create it with them.
+type Destination = (Arc<str>, Arc<TopicConfig>, Option<Arc<TopicConfig>>);
+
+fn topic_or_template(
+    core: &Core,
+    topic: &str,
+    header: &SendHeader<'_>,
+) -> Result<Destination, Failure> {
+    if let Some(known) = core.view.topic(topic) {
+        return Ok((known.name.clone(), known.config.clone(), None));
+    }
+    let config = if names::is_retry_topic(topic) || names::is_dead_letter_topic(topic) {
+        TopicConfig::new(topic, 1, permission::READ_WRITE)
+    } else {
+        let template = core.view.topic(header.default_topic);
+        let template = template.filter(|template| permission::is_inherited(template.config.perm));
+        let template = template.ok_or_else(|| Failure::no_topic(topic))?;
+        let queues = header.default_topic_queue_nums.min(template.config.write_queue_nums).max(1);
+        TopicConfig::new(topic, queues, template.config.perm & !permission::INHERIT)
+    };
+    let config = Arc::new(config);
+    Ok((Arc::from(topic), config.clone(), Some(config)))
+}
+
+/// The dead letter topic, if a message is sent to a retry topic once too often.
+fn out_of_retries(core: &Core, header: &SendHeader<'_>) -> Result<Option<String>, Failure> {
+    let Some(group) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
+    if header.batch {
+        let remark = "a batch cannot be sent to a retry topic";
+        return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    let config = core.view.group(group).ok_or_else(|| Failure::no_group(group))?;
+    let retries_max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
+    let exhausted = header.reconsume_times > retries_max.max(0);
+    Ok(exhausted.then(|| names::dead_letter_topic(group)))
+}
+
+fn single_message(
+    core: &Core,
+    command: &RemotingCommand,
+    header: &SendHeader<'_>,
+    born_host: SocketAddr,
+    dead_letter: bool,
+) -> Result<NewMessage, Failure> {
+    check_body(core, command.body.len())?;
+    let properties = Bytes::copy_from_slice(header.properties.as_bytes());
+    check_features(header, &properties)?;
+    let mut properties = with_unique_key(core, properties);
+    if dead_letter {
+        properties = properties::without(&properties, &[properties::DELAY]).freeze();
+    }
+    check_properties(&properties)?;
+    Ok(NewMessage {
+        flag: header.flag,
+        sys_flag: header.sys_flag,
+        born_timestamp_ms: header.born_timestamp_ms,
+        born_host,
+        store_host: core.address,
+        reconsume_times: header.reconsume_times,
+        prepared_transaction_offset: 0,
+        body: command.body.clone(),
+        properties,
+    })
+}
+
+fn batch_messages(
+    core: &Core,
+    command: &RemotingCommand,
+    header: &SendHeader<'_>,
+    born_host: SocketAddr,
+) -> Result<SmallVec<[NewMessage; 1]>, Failure> {
+    check_body(core, command.body.len())?;
+    let illegal = |remark: String| Failure::new(response::MESSAGE_ILLEGAL, remark);
+    let elements = batch::decode(command.body.clone(), BATCH_MESSAGES_MAX)
+        .map_err(|error| illegal(error.to_string()))?;
+    let message = |element: batch::BatchElement| {
+        check_features(header, &element.properties)?;
+        let properties = with_unique_key(core, element.properties);
+        check_properties(&properties)?;
+        Ok(NewMessage {
+            flag: element.flag,
+            sys_flag: header.sys_flag,
+            born_timestamp_ms: header.born_timestamp_ms,
+            born_host,
+            store_host: core.address,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: element.body,
+            properties,
+        })
+    };
+    elements.into_iter().map(message).collect()
+}
+
+fn check_body(core: &Core, bytes: usize) -> Result<(), Failure> {
+    let bytes_max = core.config.max_message_size;
+    if bytes > bytes_max {
+        let remark =
+            format!("the message body of {bytes} bytes exceeds maxMessageSize {bytes_max}");
+        return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    Ok(())
+}
+
+fn check_properties(properties: &[u8]) -> Result<(), Failure> {
+    let bytes = properties.len();
+    if bytes > PROPERTIES_BYTES_MAX {
+        let remark = format!("the properties of {bytes} bytes exceed {PROPERTIES_BYTES_MAX}");
+        return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    Ok(())
+}
+
+/// Refuses what would be stored with another meaning than its producer gave it: a half message must
+/// not reach consumers, a delayed one not before its time. A retry without its delay is only early.
+fn check_features(header: &SendHeader<'_>, properties: &[u8]) -> Result<(), Failure> {
+    let mut half = false;
+    let mut delayed = false;
+    for (name, value) in properties::iter(properties) {
+        match name {
+            b"TRAN_MSG" => half = value.eq_ignore_ascii_case(b"true"),
+            b"DELAY" => delayed |= value != b"0",
+            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => delayed = true,
+            _ => {}
+        }
+    }
+    if half {
+        let remark = "this broker does not take transaction messages";
+        return Err(Failure::new(response::NO_PERMISSION, remark));
+    }
+    if delayed && !names::is_retry_topic(header.topic) {
+        let remark = "this broker does not take delayed messages";
+        return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    Ok(())
+}
+
+/// Messages of clients that give them no unique key get one: tools look for messages by it.
+fn with_unique_key(core: &Core, properties: Bytes) -> Bytes {
+    let key = properties::UNIQ_KEY.as_bytes();
+    if properties::iter(&properties).any(|(name, _)| name == key) {
+        return properties;
+    }
+    let unique_key = core.unique_ids.next(crate::clock::now_ms());
+    properties::with(&properties, properties::UNIQ_KEY, &unique_key).freeze()
+}
