@@ -23,11 +23,15 @@ const WITNESS_BYTES: usize = 40;
 pub(crate) const TRAILER_BYTES: u64 = 4096;
 /// Two slots in different sectors of that block, so that a torn write spares one of them.
 const WITNESS_OFFSETS: [u64; 2] = [0, 2048];
-/// Zero-filling and clearing go in steps of this many bytes.
+/// Zero-filling and clearing go in steps of this many bytes: the disk is busy for a fraction of a
+/// millisecond with each, and no sync of the tail waits longer for it.
 const STEP_BYTES: u64 = 256 * 1024;
-/// Zero-filled bytes are synced after this many, to keep each sync of the tail short.
+/// Zero-filled bytes are synced after this many.
 const SYNC_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-static ZEROS: [u8; STEP_BYTES as usize] = [0; STEP_BYTES as usize];
+/// Appends are padded with zeros to a multiple of this, so that the kernel never has to read a page
+/// from disk in order to change a part of it.
+const PAGE_BYTES: u64 = 4096;
+static PAGE_OF_ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// How far the log was durable at some time in the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -99,7 +103,7 @@ impl<D: Disk> Segment<D> {
     /// Gives a new file its length and allocates the trailer.
     fn lay_out(file: &D::File, bytes: u64) -> std::io::Result<()> {
         file.set_len(bytes + TRAILER_BYTES)?;
-        file.write_at(&ZEROS[..TRAILER_BYTES as usize], bytes)
+        file.write_zeros(bytes..bytes + TRAILER_BYTES)
     }
 
     /// Opens an existing segment whose length was checked. Where its data ends is found later.
@@ -174,6 +178,7 @@ impl<D: Disk> Segment<D> {
 
     /// Says where the data ends in a segment that was opened; what lies behind is zeros.
     pub(crate) fn set_data_end(&self, offset: u64) {
+        let offset = offset.next_multiple_of(PAGE_BYTES).min(self.bytes);
         self.claims().to = offset;
         self.prepared_to.store(offset, Ordering::Release);
     }
@@ -198,16 +203,18 @@ impl<D: Disk> Segment<D> {
         bytes: u64,
     ) -> Result<(), LogError> {
         assert!(offset + bytes <= self.bytes, "an entry never straddles a segment");
-        self.claim(offset, offset + bytes);
-        let written = match parts {
-            [only] => self.file.write_at(only, offset),
-            _ => self.file.write_vectored_at(parts, offset),
-        };
-        written.during("write", &self.path)
+        let end = offset + bytes;
+        let padded = end.next_multiple_of(PAGE_BYTES).min(self.bytes);
+        self.claim(offset, padded);
+        let mut padded_parts = Vec::with_capacity(parts.len() + 1);
+        padded_parts.extend_from_slice(parts);
+        padded_parts.push(IoSlice::new(&PAGE_OF_ZEROS[..(padded - end) as usize]));
+        self.file.write_vectored_at(&padded_parts, offset).during("write", &self.path)
     }
 
     /// Zero-fills and syncs up to `to`, unless told to stop.
     pub(crate) fn prepare(&self, to: u64, stop: &AtomicBool) -> Result<(), LogError> {
+        let to = to.next_multiple_of(PAGE_BYTES);
         let mut unsynced = 0;
         while !stop.load(Ordering::Relaxed) {
             let (begin, end) = {
@@ -221,7 +228,7 @@ impl<D: Disk> Segment<D> {
                 claims.filling = Some((begin, end));
                 (begin, end)
             };
-            let written = self.file.write_at(&ZEROS[..(end - begin) as usize], begin);
+            let written = self.file.write_zeros(begin..end);
             self.claims().filling = None;
             self.filled.notify_all();
             written.during("zero-fill", &self.path)?;
@@ -250,7 +257,8 @@ impl<D: Disk> Segment<D> {
             let step = &mut buffer[..STEP_BYTES.min(self.bytes - data) as usize];
             self.file.read_at(step, data).during("read", &self.path)?;
             if step.iter().any(|&byte| byte != 0) {
-                self.file.write_at(&ZEROS[..step.len()], data).during("clear", &self.path)?;
+                let end = data + step.len() as u64;
+                self.file.write_zeros(data..end).during("clear", &self.path)?;
                 cleared = true;
             }
             at = data + step.len() as u64;

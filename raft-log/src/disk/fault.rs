@@ -536,6 +536,10 @@ impl DiskFile for SimFile {
         self.write_at(&bytes, offset)
     }
 
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        self.write_at(&vec![0; (range.end - range.start) as usize], range.start)
+    }
+
     fn map(&self, bytes: u64) -> io::Result<SimMap> {
         self.call(|world| {
             let fits = bytes <= world.file(self.inode).live.len() as u64;

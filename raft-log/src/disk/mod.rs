@@ -79,6 +79,9 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `parts`, one after the other, in as few calls as possible.
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Overwrites a range with zeros; for large ranges that nobody reads soon, so that an
+    /// implementation may go past its cache. Nobody else writes to the range meanwhile.
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()>;
     /// A read-only view of the first `bytes` bytes; later writes show through.
     fn map(&self, bytes: u64) -> io::Result<Self::Map>;
     /// Makes everything written so far durable, blocking the caller.

@@ -9,14 +9,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use bytes::Bytes;
 use futures_channel::oneshot;
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SeekFrom};
 
 use super::{Disk, DiskFile, DiskMap, Lane};
 
@@ -102,12 +102,12 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<RealFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(RealFile { file: Arc::new(file), helpers: self.helpers.clone() })
+        Ok(RealFile::new(file, path, &self.helpers))
     }
 
     fn open(&self, path: &Path) -> io::Result<RealFile> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(RealFile { file: Arc::new(file), helpers: self.helpers.clone() })
+        Ok(RealFile::new(file, path, &self.helpers))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -160,7 +160,41 @@ impl Disk for RealDisk {
 /// A file of the operating system.
 pub struct RealFile {
     file: Arc<File>,
+    path: PathBuf,
+    /// The same file, opened past the page cache when first needed; none where the file system
+    /// cannot.
+    direct: OnceLock<Option<File>>,
     helpers: Arc<Helpers>,
+}
+
+/// Offsets, lengths and buffers of writes past the page cache are multiples of this.
+const DIRECT_ALIGNMENT: u64 = 4096;
+const ZEROS_BYTES: usize = 256 * 1024;
+
+/// Zeros at an address that writes past the page cache accept.
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_BYTES]);
+static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
+
+impl RealFile {
+    fn new(file: File, path: &Path, helpers: &Arc<Helpers>) -> Self {
+        RealFile {
+            file: Arc::new(file),
+            path: path.to_owned(),
+            direct: OnceLock::new(),
+            helpers: helpers.clone(),
+        }
+    }
+
+    /// Zeros that went through the page cache would have to be copied there, would push out what
+    /// consumers read, and would make every sync of the tail wait for them.
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let direct = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+            OpenOptions::new().write(true).custom_flags(direct).open(&self.path).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
 }
 
 impl DiskFile for RealFile {
@@ -197,6 +231,25 @@ impl DiskFile for RealFile {
                 }
             }
             offset += total as u64;
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        let aligned = range.start.next_multiple_of(DIRECT_ALIGNMENT).min(range.end);
+        let mut at = range.start;
+        while at < range.end {
+            let stop = if at < aligned { aligned } else { range.end };
+            let step = (stop - at).min(ZEROS_BYTES as u64);
+            let zeros = &ZEROS.0[..step as usize];
+            let whole = at >= aligned && step.is_multiple_of(DIRECT_ALIGNMENT);
+            // A file system may refuse a direct write that it let us open the file for.
+            let done =
+                whole && self.direct().is_some_and(|file| file.write_all_at(zeros, at).is_ok());
+            if !done {
+                self.file.write_all_at(zeros, at)?;
+            }
+            at += step;
         }
         Ok(())
     }
