@@ -39,6 +39,7 @@ pub struct Log<D: Disk> {
     hard_state_staged: bool,
     pub(crate) conf_state: ConfState,
     pub(crate) epoch: u64,
+    groups: u64,
     run: Run,
     /// Last, so that it is let go of after everything else.
     _lock: D::Lock,
@@ -177,6 +178,7 @@ impl<D: Disk> Log<D> {
             hard_state_staged: true,
             conf_state: recovered.conf_state,
             epoch: 0,
+            groups: 0,
             run: Run::default(),
             _lock: recovered.lock,
         };
@@ -255,7 +257,9 @@ impl<D: Disk> Log<D> {
     pub fn begin_sync(&mut self) -> SyncTicket {
         let end = self.shared.table().end;
         let staged = std::mem::take(&mut self.hard_state_staged);
+        self.groups += 1;
         self.shared.begin_sync(Group {
+            number: self.groups,
             epoch: self.epoch,
             end: Witness { position: end.position.0, index: end.index.0 },
             hard_state: staged.then_some(self.hard_state),

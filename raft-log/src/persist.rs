@@ -65,6 +65,8 @@ impl SyncTicket {
 
 /// What a ticket was taken for.
 pub(crate) struct Group {
+    /// Counts the tickets.
+    pub(crate) number: u64,
     pub(crate) epoch: u64,
     /// The log's end when it was taken.
     pub(crate) end: Witness,
@@ -105,7 +107,11 @@ impl<D: Disk> Shared<D> {
             persist.durable = persist.durable.max(group.end);
             self.durable_position.store(persist.durable.position, Ordering::Release);
         }
-        if let Some(value) = group.hard_state {
+        // A disk may finish tickets out of order; the hard state never goes back.
+        if let Some(value) = group.hard_state
+            && group.number > persist.hard_state_number
+        {
+            persist.hard_state_number = group.number;
             let durable_index = persist.durable.index;
             let value = HardStateValue { commit: value.commit.min(durable_index), ..value };
             persist.hard_state.store(value, false)?;

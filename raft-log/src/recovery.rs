@@ -198,6 +198,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// The log before its first segment.
     fn start(&mut self) -> Result<Boundary, LogError> {
+        self.finish_compaction()?;
         let Some(&first) = self.inventory.segments.first() else {
             return Err(LogError::corrupt(self.dir, 0, "all segments are missing"));
         };
@@ -221,6 +222,24 @@ impl<D: Disk> Recovery<'_, D> {
         };
         self.conf_state = conf_state;
         Ok(boundary)
+    }
+
+    /// A compaction over several segments may have been cut short where no snapshot stands. Its
+    /// target has one, and every segment before it was to go.
+    fn finish_compaction(&mut self) -> Result<(), LogError> {
+        let inventory = &mut self.inventory;
+        let Some(&first) = inventory.segments.first() else { return Ok(()) };
+        if first == 0 || inventory.snapshots.contains(&first) {
+            return Ok(());
+        }
+        let target = inventory.snapshots.range(first..).find(|at| inventory.segments.contains(at));
+        let Some(&target) = target else { return Ok(()) };
+        tracing::warn!(first, target, "no snapshot at the log's start, compacting to the next one");
+        let kept = inventory.segments.split_off(&target);
+        for start in std::mem::replace(&mut inventory.segments, kept) {
+            files::remove_durably(self.disk, self.dir, &files::segment_path(self.dir, start))?;
+        }
+        Ok(())
     }
 
     /// Follows the chain from segment to segment.

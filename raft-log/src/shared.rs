@@ -18,6 +18,8 @@ use crate::table::Table;
 /// State of what is durable; locked while a group sync runs.
 pub(crate) struct Persist<D: Disk> {
     pub(crate) hard_state: HardStateFile<D::File>,
+    /// Number of the group whose hard state was stored last.
+    pub(crate) hard_state_number: u64,
     /// How far the log is durable.
     pub(crate) durable: Witness,
     /// What the newest trailer says.
@@ -82,6 +84,7 @@ impl<D: Disk> Shared<D> {
             table: RwLock::new(table),
             persist: Mutex::new(Persist {
                 hard_state,
+                hard_state_number: 0,
                 durable,
                 witnessed: Witness::default(),
                 epoch: 0,
