@@ -17,6 +17,8 @@ pub mod entry;
 mod error;
 mod fatal;
 mod files;
+#[cfg(test)]
+mod golden;
 mod hard_state;
 mod identity;
 mod index;

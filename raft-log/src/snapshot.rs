@@ -84,7 +84,11 @@ fn decode_header(bytes: &[u8]) -> Option<Header> {
 }
 
 impl BoundarySnapshot {
-    fn new(boundary: Boundary, conf_state: &ConfState, state: &[u8]) -> Result<Self, LogError> {
+    pub(crate) fn new(
+        boundary: Boundary,
+        conf_state: &ConfState,
+        state: &[u8],
+    ) -> Result<Self, LogError> {
         let conf = conf_state
             .write_to_bytes()
             .map_err(|error| LogError::BadSnapshot(format!("members: {error}")))?;
