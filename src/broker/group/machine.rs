@@ -158,7 +158,11 @@ impl Machine for GroupMachine {
         log_start: Position,
         snapshot: &[u8],
     ) -> Result<(), String> {
-        let mut state = State::restore(snapshot).map_err(|error| error.to_string())?;
+        let mut state = if index == LogIndex(0) && snapshot.is_empty() {
+            State::default()
+        } else {
+            State::restore(snapshot).map_err(|error| error.to_string())?
+        };
         self.shared.extents.reset(log_start, index);
         self.checkpointer.replace(&mut state, index, log_start);
         *self.shared.state.write() = state;

@@ -4,6 +4,7 @@
 
 mod derived;
 mod queues;
+mod real_log;
 mod sequencing;
 
 use std::collections::VecDeque;

@@ -180,6 +180,19 @@ fn an_idle_queue_whose_messages_went_is_empty_at_its_maximum() {
 }
 
 #[test]
+fn a_member_put_back_to_the_very_start_replays_to_the_same_state() {
+    let node = filled(30);
+    let mut again = filled(5);
+    again.disk = node.disk.log_only();
+    assert_eq!(again.group.machine.restore(LogIndex(0), Position(0), b""), Ok(()));
+    assert_eq!(again.group.view.topics().0, []);
+    for entry in node.disk.log.entries() {
+        again.apply(entry, None);
+    }
+    assert_eq!(again.group.view.digest(), node.group.view.digest());
+}
+
+#[test]
 fn a_snapshot_that_does_not_decode_changes_nothing() {
     let mut node = filled(10);
     let before = node.visible();
