@@ -104,6 +104,7 @@ struct Inner<P> {
     peers: PeerTable,
     client_addr: String,
     owning: AbortHandle,
+    applying: AbortHandle,
 }
 
 impl<P> Clone for ReplicaHandle<P> {
@@ -121,12 +122,14 @@ pub(super) struct HandleParts<P> {
     pub peers: PeerTable,
     pub client_addr: String,
     pub owning: AbortHandle,
+    pub applying: AbortHandle,
 }
 
 impl<P> ReplicaHandle<P> {
     pub(super) fn new(parts: HandleParts<P>) -> Self {
-        let HandleParts { queue, weight, commands, status, peers, client_addr, owning } = parts;
-        let inner = Inner { queue, weight, commands, status, peers, client_addr, owning };
+        let HandleParts { queue, weight, commands, status, peers, client_addr, owning, applying } =
+            parts;
+        let inner = Inner { queue, weight, commands, status, peers, client_addr, owning, applying };
         ReplicaHandle { inner: Arc::new(inner) }
     }
 
@@ -201,5 +204,6 @@ impl<P> ReplicaHandle<P> {
     /// process that is about to end anyway.
     pub fn abort(&self) {
         self.inner.owning.abort();
+        self.inner.applying.abort();
     }
 }

@@ -103,6 +103,7 @@ impl Replica {
             }
         });
 
+        let applying_abort = applying.abort_handle();
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (status, status_seen) =
             watch::channel(ReplicaStatus { member: options.member, ..ReplicaStatus::default() });
@@ -130,6 +131,7 @@ impl Replica {
             peers: table,
             client_addr,
             owning: owning.abort_handle(),
+            applying: applying_abort,
         }))
     }
 }

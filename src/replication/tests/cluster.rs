@@ -92,6 +92,10 @@ impl<D: Disk> Cluster<D> {
             }
         }
         let dir = tempfile::tempdir().unwrap();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let disks = (1..=settings.members).map(|id| (id, disk(id))).collect();
         let (members, fatal) = (BTreeMap::new(), Arc::default());
         Cluster { settings, dir, disks, fatal, links, members }
@@ -132,6 +136,8 @@ impl<D: Disk> Cluster<D> {
             }
         }
         options.client_addr = format!("client-of-{id}:10911");
+        // Longer than an overloaded machine lets anybody starve; deaths are noticed by connections.
+        options.election_timeout_ms = 2000;
         options.flush_mode = self.settings.flush_mode;
         options.entry_bytes_target = self.settings.entry_bytes_target;
         options.waiting_proposals_max = self.settings.waiting_proposals_max;
@@ -164,6 +170,12 @@ impl<D: Disk> Cluster<D> {
         drop(member.handle);
         // The owner's end of the watch goes with the owner.
         within("the member's end", async { while status.changed().await.is_ok() {} }).await;
+        let applier_gone = async {
+            while Arc::strong_count(&member.state) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the applier's end", applier_gone).await;
         member.state
     }
 
