@@ -50,11 +50,6 @@ settings! {
             "A client connection without any traffic for this long is closed.";
         server_connections_max: usize = "serverConnectionsMax", "20000", "", Between(16, 1_000_000),
             "Client connections beyond this are refused. (Not a key of RocketMQ.)";
-        channel_expired_timeout_ms: u64 = "channelExpiredTimeout", "120000", "ms",
-            Between(1_000, 86_400_000),
-            "A client that sent no heartbeat for this long leaves its groups.";
-        forward_timeout_ms: u64 = "forwardTimeout", "3000", "ms", Between(100, 60_000),
-            "How long a follower waits for the leader when it forwards a request.";
     }
 
     "Raft group" => {
@@ -104,13 +99,11 @@ settings! {
             "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
             a majority has it in memory: faster, and lost if a majority loses power together. \
             (RocketMQ's default is ASYNC_FLUSH.)";
-        checkpoint_interval_ms: u64 = "checkpointIntervalMs", "3000", "ms", Between(100, 600_000),
-            "How often the state is checkpointed; a restart replays the log since. (Not a key of \
-            RocketMQ.)";
         memory_budget_bytes: usize = "memoryBudgetBytes", "268435456", "bytes",
             Between(32 * MIB, 1024 * GIB),
-            "What buffers, indexes and queues of this broker may use together; beyond it sends \
-            are refused as busy. (Not a key of RocketMQ.)";
+            "The memory that queues and buffers of this broker may take together; a quarter of it \
+            is for sends that wait, unless sendQueueBytesMax says otherwise. (Not a key of \
+            RocketMQ.)";
     }
 
     "Retention" => {
@@ -149,7 +142,8 @@ settings! {
             "Sends that may wait for replication; more are refused as busy, and clients retry.";
         send_queue_bytes_max: usize = "sendQueueBytesMax", "67108864", "bytes",
             Between(65_536, 64 * GIB),
-            "The same bound in bytes. (Not a key of RocketMQ.)";
+            "The same bound in bytes. Default: a quarter of memoryBudgetBytes. (Not a key of \
+            RocketMQ.)";
     }
 
     "Pulling" => {
@@ -225,6 +219,12 @@ impl BrokerConfig {
     /// The brokerId this member has at the name server while it follows; a leader has 0.
     pub fn follower_broker_id(&self) -> i64 {
         i64::from(self.own_peer().number) + 1
+    }
+
+    /// The members that should lead, by preference, as ids in the Raft group.
+    pub fn preferred_raft_ids(&self) -> Vec<u64> {
+        let peer = |name: &String| self.dleger_peers.iter().find(|peer| peer.name == *name);
+        self.preferred_leader_id.0.iter().filter_map(peer).map(PeerAddress::raft_id).collect()
     }
 
     /// All Raft ids of the group.

@@ -45,6 +45,9 @@ pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment:
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         config.max_message_size = config.max_message_size.min(room);
     }
+    if !given("sendQueueBytesMax") {
+        config.send_queue_bytes_max = (config.memory_budget_bytes / 4).max(config.max_message_size);
+    }
     if !given("extentBytes") {
         let pieces = segment_bytes.div_ceil(config.extent_bytes).max(1);
         let divides = |pieces: &u64| segment_bytes.is_multiple_of(*pieces);

@@ -216,6 +216,11 @@ pub const BROKER_KEYS: &[IgnoredKeys] = &[
         ],
     },
     IgnoredKeys {
+        reason: "this time is fixed here",
+        missed: true,
+        keys: &["channelExpiredTimeout", "subscriptionExpiredTimeout", "forwardTimeout"],
+    },
+    IgnoredKeys {
         reason: "this broker does not have it",
         missed: true,
         keys: &[
@@ -247,7 +252,6 @@ pub const BROKER_KEYS: &[IgnoredKeys] = &[
             "rejectPullConsumerEnable",
             "disableConsumeIfConsumerReadSlowly",
             "consumerFallbehindThreshold",
-            "subscriptionExpiredTimeout",
             "lockInStrictMode",
             "enableMixedMessageType",
             "startAcceptSendRequestTimeStamp",

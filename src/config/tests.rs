@@ -96,6 +96,8 @@ fn a_small_segment_lowers_what_must_fit_into_it() {
     let config = BrokerConfig::from_text(&with("mappedFileSizeCommitLog=65536")).unwrap();
     assert_eq!((config.raft_entry_bytes_max, config.extent_bytes), (16_384, 65_536));
     assert_eq!(config.max_message_size, 16_384);
+    let config = BrokerConfig::from_text(&with("memoryBudgetBytes=67108864")).unwrap();
+    assert_eq!(config.send_queue_bytes_max, 16 << 20);
     let text = with("mapedFileSizeCommitLog=104857600");
     let config = BrokerConfig::from_text(&text).unwrap();
     assert_eq!(config.mapped_file_size_commit_log, 104_857_600);
@@ -206,6 +208,21 @@ fn no_key_is_both_effective_and_without_effect() {
         for key in effective.chain(without) {
             assert!(seen.insert(key), "{key} twice");
         }
+    }
+}
+
+#[test]
+fn every_documented_key_is_read_by_code() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let tables = ["config/broker.rs", "config/namesrv.rs", "config/tests.rs"];
+    let files = files_below(&source);
+    let code = files.iter().filter(|path| !tables.iter().any(|table| path.ends_with(table)));
+    let code: String = code.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    for spec in BrokerConfig::KEYS.iter().chain(NamesrvConfig::KEYS) {
+        let access = format!(".{}", spec.field);
+        let read = code.match_indices(&access).any(|(at, _)| ends(&code[at + access.len()..]));
+        assert!(read, "{} is documented, but nothing reads {}", spec.key, spec.field);
     }
 }
 
