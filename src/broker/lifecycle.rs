@@ -25,7 +25,7 @@ use super::group::{self, Group, GroupOptions};
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::stats::BrokerStats;
-use super::{pull, retention};
+use super::{preferred_leader, pull, retention};
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::protocol::message_id::UniqueIdGenerator;
 use crate::remoting::{
@@ -195,6 +195,7 @@ impl Broker {
             tokio::spawn(duties::sweep(core.clone())),
             tokio::spawn(duties::flush_commits(core.clone())),
             tokio::spawn(duties::follow_role(core.clone())),
+            tokio::spawn(preferred_leader::keep_preferred(core.clone())),
             tokio::spawn(retention::run(core.clone(), reader, segment_bytes)),
         ]);
         tracing::info!(

@@ -4,7 +4,7 @@
 //! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`broker_admin`]. What
 //! only the leader may do goes through [`forward`] when another member is asked. [`group`] is the
 //! replicated state, [`client_manager`] and [`long_polling`] are what this member alone knows of its
-//! clients. [`duties`], [`namesrv_client`] and [`retention`] act without being asked; [`lifecycle`]
+//! clients. [`duties`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being asked; [`lifecycle`]
 //! starts and stops all of it.
 
 mod answer;
@@ -23,6 +23,7 @@ mod lifecycle;
 mod long_polling;
 mod namesrv_client;
 mod offsets;
+mod preferred_leader;
 mod pull;
 mod retention;
 mod run;

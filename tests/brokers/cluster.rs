@@ -29,6 +29,11 @@ pub struct Node {
 impl Cluster {
     /// Starts `members` brokers that register with `name_servers`.
     pub async fn start(members: usize, name_servers: &str) -> Cluster {
+        Cluster::start_with(members, name_servers, "").await
+    }
+
+    /// The same, with more lines in every member's configuration.
+    pub async fn start_with(members: usize, name_servers: &str, lines: &str) -> Cluster {
         let listeners: Vec<_> =
             (0..members).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let peers: Vec<String> = listeners
@@ -43,7 +48,7 @@ impl Cluster {
                 "brokerClusterName=TestCluster\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\n\
                  bindAddress=127.0.0.1\nlistenPort=0\nnamesrvAddr={name_servers}\n\
                  dLegerGroup=broker-a\ndLegerPeers={peers}\ndLegerSelfId=n{n}\n\
-                 storePathRootDir={}\nmappedFileSizeCommitLog=8388608\n",
+                 storePathRootDir={}\nmappedFileSizeCommitLog=8388608\n{lines}\n",
                 directory.path().display()
             )
         };

@@ -74,3 +74,15 @@ async fn an_orderly_stop_answers_everybody_and_leaves_a_leader() {
     let at = cluster.node(other).address.clone();
     assert_eq!(ask.send(&at, "Orders", "y").await.code, 0);
 }
+
+#[tokio::test]
+async fn the_preferred_leader_leads_again_once_it_is_back() {
+    let mut cluster = Cluster::start_with(3, "", "preferredLeaderId=n2").await;
+    cluster.leader().await;
+    cluster.stop(2).await;
+    assert_ne!(cluster.leader().await, 2);
+    cluster.restart(2).await;
+    let mut status = cluster.node(2).status.clone();
+    let leads = status.wait_for(|status| status.serving);
+    tokio::time::timeout(std::time::Duration::from_secs(60), leads).await.unwrap().unwrap();
+}
