@@ -32,6 +32,9 @@ pub enum ClientError {
     /// The NameServer does not know the topic, and it cannot be created by sending to it.
     #[error("topic {0} has no route: create it with updateTopic, or let the broker auto-create it")]
     NoRoute(String),
+    /// The NameServer has just started and may not have heard of the topic yet.
+    #[error("the NameServer has just started and does not know topic {0} yet")]
+    NotReady(String),
     /// No member of the group is registered as its leader.
     #[error("broker {0} has no leader in the route")]
     NoLeader(String),

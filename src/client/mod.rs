@@ -18,6 +18,8 @@ mod producer;
 mod remote;
 mod route;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{Admin, BrokerAddress, StoredMessage};
 pub use consumer::{ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer};

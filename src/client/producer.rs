@@ -17,7 +17,7 @@ use crate::clock;
 use crate::protocol::code::{request, response};
 use crate::protocol::names::AUTO_CREATE_TOPIC;
 use crate::protocol::queue::MessageQueue;
-use crate::protocol::{batch, names};
+use crate::protocol::{batch, names, properties};
 
 use super::error::ClientError;
 use super::instance::Client;
@@ -229,10 +229,10 @@ impl Inner {
             unique_ids.push(unique_id);
         }
         self.check_body(body.len())?;
-        let whole = Message::new(first.topic.clone(), Bytes::new());
         Ok(Payload {
             topic: &first.topic,
-            properties: whole.encode_properties(&self.client.unique_id())?,
+            // No unique id for the whole: Apache's broker would append it to every message's own.
+            properties: format!("{}\u{1}true\u{2}", properties::WAIT),
             flag: 0,
             body: body.freeze(),
             is_batch: true,
@@ -354,7 +354,9 @@ fn read_result(
 
 fn classify(error: &ClientError) -> Next {
     match error {
-        ClientError::Transport { .. } | ClientError::NoLeader(_) => Next::AwaitLeader,
+        ClientError::Transport { .. } | ClientError::NoLeader(_) | ClientError::NotReady(_) => {
+            Next::AwaitLeader
+        }
         ClientError::Refused { code, .. } => match *code {
             response::SERVICE_NOT_AVAILABLE
             | response::NOT_LEADER_FOR_QUEUE
@@ -368,7 +370,6 @@ fn classify(error: &ClientError) -> Next {
             | response::NOT_IN_CURRENT_UNIT => Next::Retry,
             _ => Next::GiveUp,
         },
-        // A NameServer that has just started may not have heard of the topic yet.
         ClientError::NoRoute(_) => Next::Retry,
         _ => Next::GiveUp,
     }

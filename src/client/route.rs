@@ -147,10 +147,11 @@ impl Routes {
             .with("topic", topic)
             .with("acceptStandardJsonOnly", true);
         let answer = self.ask_name_server(&ask).await?;
-        if answer.code() == response::TOPIC_NOT_EXIST {
-            return Err(ClientError::NoRoute(topic.to_owned()));
+        match answer.code() {
+            response::TOPIC_NOT_EXIST => Err(ClientError::NoRoute(topic.to_owned())),
+            response::SYSTEM_ERROR => Err(ClientError::NotReady(topic.to_owned())),
+            _ => answer.success()?.decode(TopicRouteData::decode),
         }
-        answer.success()?.decode(TopicRouteData::decode)
     }
 
     /// The route last seen, if the topic is in use.
@@ -209,9 +210,8 @@ impl Routes {
             return Ok(route);
         }
         let (data, provisional) = match self.fetch(topic).await {
-            Err(ClientError::NoRoute(_)) if may_create => {
-                let no_route = |_| ClientError::NoRoute(topic.to_owned());
-                (self.fetch(AUTO_CREATE_TOPIC).await.map_err(no_route)?, true)
+            Err(error @ (ClientError::NoRoute(_) | ClientError::NotReady(_))) if may_create => {
+                (self.fetch(AUTO_CREATE_TOPIC).await.map_err(|_| error)?, true)
             }
             fetched => (fetched?, false),
         };
