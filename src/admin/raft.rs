@@ -66,7 +66,7 @@ pub(super) async fn status(admin: &Admin, arguments: &RaftStatusArgs) -> Result<
 /// Every member that answered, and those that only their leader speaks of.
 fn rows(members: &[Member]) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = members.iter().map(|member| row(members, member)).collect();
-    for leader in members.iter().filter(|member| member.status.role == "leader") {
+    for leader in members.iter().filter(|member| leads(&member.status)) {
         let name = &leader.status.broker_name;
         for peer in &leader.status.peers {
             let answered =
@@ -99,7 +99,7 @@ fn row(members: &[Member], member: &Member) -> Vec<String> {
         status.broker_name.clone(),
         member_name(status.member),
         member.address.clone(),
-        status.role.clone(),
+        status.role.to_lowercase(),
         status.term.to_string(),
         status.commit.to_string(),
         status.applied.to_string(),
@@ -107,6 +107,10 @@ fn row(members: &[Member], member: &Member) -> Vec<String> {
         lag(members, member).to_string(),
         status.leader.map_or_else(|| "-".to_owned(), member_name),
     ]
+}
+
+fn leads(status: &RaftStatus) -> bool {
+    status.role.eq_ignore_ascii_case("leader")
 }
 
 /// Entries that the group has committed and this member has not applied.
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_member_that_does_not_answer_is_shown_by_its_leader() {
-        let mut leader = member(1, "leader", 100, 100);
+        let mut leader = member(1, "Leader", 100, 100);
         leader.status.peers = vec![
             RaftPeer { member: 2, matched: 100, connected: true, ..RaftPeer::default() },
             RaftPeer { member: 3, matched: 40, connected: false, ..RaftPeer::default() },

@@ -138,7 +138,7 @@ pub(super) async fn status(admin: &Admin, arguments: &TopicArgs) -> Result<(), A
             ]
         };
         let rows: Vec<_> = offsets.iter().map(row).collect();
-        format!("{}\nTopic Put TPS: {put_tps}\n", render(&STATUS, &rows))
+        format!("{}\nTopic Put TPS: {put_tps:?}\n", render(&STATUS, &rows))
     };
     let json = || {
         let queue = |(queue, offset): (&MessageQueue, &TopicOffset)| {

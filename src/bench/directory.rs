@@ -99,11 +99,11 @@ impl Directory {
         }
         let ext = format!(r#""topic":"{}","acceptStandardJsonOnly":"true""#, self.topic);
         let answer = match self.ask_name_server(GET_ROUTE, &ext).await {
+            // Unknown, or not known yet by a NameServer that has just started.
             Err(DirectoryError::NameServer {
-                source: PipeError::Refused { code: 17, .. }, ..
-            }) => {
-                return Ok(Vec::new());
-            }
+                source: PipeError::Refused { code: 17 | 1, .. },
+                ..
+            }) => return Ok(Vec::new()),
             answer => answer?,
         };
         let route: Route = serde_json::from_slice(&answer)?;

@@ -40,7 +40,7 @@ pub(super) struct FailoverReport {
     refused: BTreeMap<i32, u64>,
     /// Longest time between two acknowledgements that follow each other.
     gap_ms: f64,
-    /// From the kill command's start to the first acknowledgement after the gap.
+    /// From the kill command's start to the first acknowledgement over a new connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     kill_to_ack_ms: Option<f64>,
     read_back: u64,
@@ -151,8 +151,10 @@ struct Tally {
     connections_lost: u64,
     refused: BTreeMap<i32, u64>,
     last_ack: Instant,
-    /// Every pause between acknowledgements above 50 ms: its end and length.
-    pauses: Vec<(Instant, Duration)>,
+    /// The next acknowledgement is the first over its connection.
+    is_new_connection: bool,
+    /// When the first acknowledgement over each connection came.
+    recoveries: Vec<Instant>,
     gap: Duration,
 }
 
@@ -164,18 +166,18 @@ impl Tally {
             connections_lost: 0,
             refused: BTreeMap::new(),
             last_ack: start,
-            pauses: Vec::new(),
+            is_new_connection: false,
+            recoveries: Vec::new(),
             gap: Duration::ZERO,
         }
     }
 
     fn acknowledge(&mut self, now: Instant) {
         if self.acknowledged > 0 {
-            let pause = now - self.last_ack;
-            self.gap = self.gap.max(pause);
-            if pause > Duration::from_millis(50) {
-                self.pauses.push((now, pause));
-            }
+            self.gap = self.gap.max(now - self.last_ack);
+        }
+        if std::mem::take(&mut self.is_new_connection) {
+            self.recoveries.push(now);
         }
         self.acknowledged += 1;
         self.last_ack = now;
@@ -212,6 +214,7 @@ impl Sender {
                 }
             }
             self.tally.connections_lost += 1;
+            self.tally.is_new_connection = true;
             let mut unanswered = self.slots.abandon();
             unanswered.sort_unstable();
             unanswered.into_iter().rev().for_each(|send| self.again.push_front(send));
@@ -348,11 +351,10 @@ fn summarise(
             *report.refused.entry(*code).or_default() += count;
         }
         report.gap_ms = report.gap_ms.max(ms(tally.gap));
-        let longest = |killed_at| {
-            let after = tally.pauses.iter().filter(move |(end, _)| *end > killed_at);
-            after.max_by_key(|(_, length)| *length).map(|(end, _)| ms(*end - killed_at))
-        };
-        let kill_to_ack = killed_at.and_then(longest);
+        let kill_to_ack = killed_at.and_then(|killed_at| {
+            let recovery = tally.recoveries.iter().find(|recovery| **recovery > killed_at)?;
+            Some(ms(*recovery - killed_at))
+        });
         report.kill_to_ack_ms = match (report.kill_to_ack_ms, kill_to_ack) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
