@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Answers of the dead leader may still be read for this long after its death.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// The ledger of the demo.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -16,7 +19,7 @@ pub(super) struct Ledger {
     pub failed: u64,
     last_acknowledged: Option<Instant>,
     killed_at: Option<Instant>,
-    /// End and length of the longest wait for an acknowledgement since the kill.
+    /// End and length of the longest wait for an acknowledgement that began with the kill.
     longest_wait: Option<(Instant, Duration)>,
 }
 
@@ -43,6 +46,7 @@ impl Ledger {
         self.messages.entry(id.to_owned()).or_default().acknowledged = true;
         if let (Some(last), Some(killed_at)) = (self.last_acknowledged, self.killed_at)
             && now > killed_at
+            && last < killed_at + LAST_WORDS
         {
             let wait = now - last;
             if self.longest_wait.is_none_or(|(_, longest)| wait > longest) {
@@ -116,11 +120,13 @@ mod tests {
         ledger.acknowledged("c", at(3));
         ledger.acknowledged("d", at(250));
         ledger.acknowledged("e", at(260));
-        for id in ["a", "c", "c", "d", "e", "unacknowledged"] {
+        // A pause of whatever other cause.
+        ledger.acknowledged("f", at(9000));
+        for id in ["a", "c", "c", "d", "e", "f", "unacknowledged"] {
             ledger.consumed(id);
         }
-        let summary = ledger.summary(6);
-        assert_eq!((summary.sent, summary.acknowledged, summary.consumed), (6, 5, 5));
+        let summary = ledger.summary(7);
+        assert_eq!((summary.sent, summary.acknowledged, summary.consumed), (7, 6, 6));
         assert_eq!((summary.lost, summary.duplicated), (1, 1));
         // An answer that was already on its way when the leader died does not end the failover.
         assert_eq!(summary.failover, Some(Duration::from_millis(248)));

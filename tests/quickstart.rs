@@ -1,0 +1,71 @@
+//! The README's first command: a group of processes, its leader killed, every message counted.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Ports from here on were free a moment ago; the program says so if one no longer is.
+fn base_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if port < 65_000 {
+            return port;
+        }
+    }
+}
+
+fn demo(directory: &Path, base_port: u16) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_raftmq"))
+        .args(["quickstart", "--demo", "--messages", "4000"])
+        .args(["--base-port", &base_port.to_string(), "--dir"])
+        .arg(directory)
+        .output()
+        .unwrap()
+}
+
+fn value(table: &str, name: &str) -> u64 {
+    let line = table.lines().find(|line| line.starts_with(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {table}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_demo_loses_nothing_and_can_be_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let (base, output) = loop {
+            let base = base_port();
+            let output = demo(directory.path(), base);
+            if !String::from_utf8_lossy(&output.stderr).contains("is in use") {
+                break (base, output);
+            }
+        };
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{table}{problem}");
+        assert!(problem.contains("kill -9 of the leader"), "nobody was killed: {problem}");
+        assert_eq!(value(&table, "sent"), 4000, "{table}");
+        assert_eq!(value(&table, "acknowledged"), 4000, "{table}{problem}");
+        assert_eq!(value(&table, "lost"), 0, "{table}{problem}");
+        // Its processes are gone with it: the NameServer's port is free again.
+        TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_way_out() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    if port > 65_000 {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = demo(directory.path(), port);
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(problem.contains(&format!("port {port} is in use")), "{problem}");
+    assert!(problem.contains("--base-port"), "{problem}");
+}
