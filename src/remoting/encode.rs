@@ -63,9 +63,13 @@ impl ExtWriter<'_> {
                 if !self.is_first {
                     self.out.put_u8(b',');
                 }
-                put_json_string(self.out, key);
-                self.out.put_u8(b':');
-                put_json_string(self.out, text);
+                if needs_escape(key) || needs_escape(text) {
+                    put_json_string(self.out, key);
+                    self.out.put_u8(b':');
+                    put_json_string(self.out, text);
+                } else {
+                    put_plain_member(self.out, key.as_bytes(), text.as_bytes());
+                }
             }
             SerializeType::RocketMq => {
                 let Ok(key_length) = i16::try_from(key.len()) else { return };
@@ -206,6 +210,24 @@ const ESCAPES: [u8; 256] = {
     table[b'\\' as usize] = b'\\';
     table
 };
+
+/// Whether a text has to be changed to become a JSON string; most have not. Without a branch per
+/// byte this is vectored.
+fn needs_escape(text: &str) -> bool {
+    let is_escaped = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    text.bytes().fold(false, |found, byte| found | is_escaped(byte))
+}
+
+/// Appends `"key":"value"` in one go, neither of which needs an escape.
+fn put_plain_member(out: &mut BytesMut, key: &[u8], value: &[u8]) {
+    let begin = out.len();
+    out.resize(begin + key.len() + value.len() + 5, b'"');
+    let member = &mut out[begin..];
+    let (quoted_key, quoted_value) = member.split_at_mut(key.len() + 3);
+    quoted_key[1..=key.len()].copy_from_slice(key);
+    quoted_key[key.len() + 2] = b':';
+    quoted_value[1..=value.len()].copy_from_slice(value);
+}
 
 /// Appends a JSON string, quotes included.
 pub(super) fn put_json_string(out: &mut BytesMut, text: &str) {

@@ -111,21 +111,36 @@ impl ExtFields {
 
     /// Sets a field, replacing what it was.
     pub fn insert(&mut self, key: &str, value: impl ExtValue) {
+        let position = self.position(key);
+        let field = self.add(key, value);
+        match position {
+            Some(position) => self.fields[position] = field,
+            None => self.fields.push(field),
+        }
+    }
+
+    /// Adds a field that is not there yet.
+    pub(super) fn push(&mut self, key: &str, value: impl ExtValue) {
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(16);
+            self.added.reserve(256);
+        }
+        let field = self.add(key, value);
+        self.fields.push(field);
+    }
+
+    fn add(&mut self, key: &str, value: impl ExtValue) -> Field {
         let key_begin = self.added.len();
         self.added.extend_from_slice(key.as_bytes());
         let value_begin = self.added.len();
         value.with_text(|text| self.added.extend_from_slice(text.as_bytes()));
         let at = |offset: usize| u32::try_from(offset).expect("fields are far shorter than 4 GiB");
-        let field = Field {
+        Field {
             key_begin: at(key_begin),
             key_end: at(value_begin),
             value_begin: at(value_begin),
             value_end: at(self.added.len()),
             is_added: true,
-        };
-        match self.position(key) {
-            Some(position) => self.fields[position] = field,
-            None => self.fields.push(field),
         }
     }
 
@@ -138,9 +153,18 @@ impl ExtFields {
 
     /// All fields in order of appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|field| {
-            let key = self.text(field, field.key_begin, field.key_end);
-            (key, self.text(field, field.value_begin, field.value_end))
+        // A JSON header is text as a whole: checked once, its parts need not be.
+        let whole = std::str::from_utf8(&self.header).ok();
+        let part = move |field: &Field, begin: u32, end: u32| {
+            let sliced = match whole {
+                Some(whole) if !field.is_added => whole.get(begin as usize..end as usize),
+                _ => None,
+            };
+            sliced.unwrap_or_else(|| self.text(field, begin, end))
+        };
+        self.fields.iter().map(move |field| {
+            let key = part(field, field.key_begin, field.key_end);
+            (key, part(field, field.value_begin, field.value_end))
         })
     }
 

@@ -29,7 +29,7 @@ pub trait EncodeHeader {
     /// A request of this code with these fields.
     fn request(&self, code: i32) -> super::RemotingCommand {
         let mut command = super::RemotingCommand::request(code);
-        self.fill(&mut command.ext_fields);
+        self.encode(&mut Fresh(&mut command.ext_fields));
         command
     }
 }
@@ -43,6 +43,15 @@ pub trait FieldSink {
 impl FieldSink for ExtFields {
     fn text(&mut self, key: &str, value: &str) {
         self.insert(key, value);
+    }
+}
+
+/// The fields of a new command: none of them can be there yet.
+struct Fresh<'a>(&'a mut ExtFields);
+
+impl FieldSink for Fresh<'_> {
+    fn text(&mut self, key: &str, value: &str) {
+        self.0.push(key, value);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: the spelling follows the code (10 and 324 have whole names, all others one letter), and
 //! whether it is a batch follows the field, never the code: C++ sends batches under 310.
 
-use super::{EncodeHeader, FieldSink, request_header};
+use super::{EncodeHeader, FieldSink, Fresh, request_header};
 use crate::protocol::code::request;
 use crate::remoting::encode::ExtValue;
 use crate::remoting::ext_fields::{ExtFields, FieldError, parse_bool, parse_i32, parse_i64};
@@ -233,7 +233,7 @@ impl<'a> SendHeader<'a> {
     /// A request of this code with these fields and no body yet.
     pub fn request(&self, code: i32) -> crate::remoting::RemotingCommand {
         let mut command = crate::remoting::RemotingCommand::request(code);
-        self.encode(code, &mut command.ext_fields);
+        self.encode(code, &mut Fresh(&mut command.ext_fields));
         command
     }
 }
