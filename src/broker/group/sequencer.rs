@@ -50,6 +50,8 @@ struct PlannedSend {
 }
 
 /// What became of the proposal at the front.
+// Returned once per proposal and taken apart at once: boxing would cost an allocation each.
+#[allow(clippy::large_enum_variant)]
 enum Taken {
     /// It is in the plan, or was refused.
     Yes,

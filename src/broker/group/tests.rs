@@ -85,6 +85,9 @@ struct Node {
     term: Term,
 }
 
+/// Topic, queue, bounds and bodies.
+type VisibleQueue = (String, i32, (i64, i64), Vec<String>);
+
 impl Node {
     fn new() -> Node {
         Node::start(Disk::new())
@@ -232,7 +235,7 @@ impl Node {
     }
 
     /// Everything a consumer could see: bounds and bodies of each queue.
-    fn visible(&self) -> Vec<(String, i32, (i64, i64), Vec<String>)> {
+    fn visible(&self) -> Vec<VisibleQueue> {
         let (topics, _) = self.group.view.topics();
         let queues = topics.iter().flat_map(|topic| (0..4).map(move |q| (&topic.name, q)));
         queues

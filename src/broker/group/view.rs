@@ -15,6 +15,11 @@ use crate::state::{QueueProgress, State};
 use crate::store::StoreError;
 use crate::store::extent::QueueKey;
 
+/// A group's name and settings.
+pub type NamedGroup = (Arc<str>, Arc<SubscriptionGroupConfig>);
+/// How far a group is in a topic: the group, the topic, its committed offset in each queue.
+pub type GroupProgress = (Arc<str>, Arc<str>, QueueProgress);
+
 /// A handle on a group's applied state; cheap to clone.
 #[derive(Clone)]
 pub struct GroupView {
@@ -82,7 +87,7 @@ impl GroupView {
     }
 
     /// All groups by name, and their version.
-    pub fn groups(&self) -> (Vec<(Arc<str>, Arc<SubscriptionGroupConfig>)>, DataVersion) {
+    pub fn groups(&self) -> (Vec<NamedGroup>, DataVersion) {
         let state = self.shared.state.read();
         let groups =
             state.groups().iter().map(|(name, group)| (Arc::clone(name), Arc::clone(group)));
@@ -100,7 +105,7 @@ impl GroupView {
     }
 
     /// All committed offsets, and their version.
-    pub fn offsets(&self) -> (Vec<(Arc<str>, Arc<str>, QueueProgress)>, DataVersion) {
+    pub fn offsets(&self) -> (Vec<GroupProgress>, DataVersion) {
         let state = self.shared.state.read();
         let offsets = state.offsets().iter();
         let offsets = offsets.map(|(g, t, queues)| (Arc::clone(g), Arc::clone(t), queues.clone()));

@@ -247,7 +247,7 @@ proptest! {
                     // so only what is derived from the log is deleted afterwards.
                     let position = node.disk.log.tail().0 / SEGMENT_BYTES * SEGMENT_BYTES;
                     let tail = node.disk.log.tail();
-                    if position > 0 && tail.0 % SEGMENT_BYTES > 0 {
+                    if position > 0 && !tail.0.is_multiple_of(SEGMENT_BYTES) {
                         node.settle();
                         node.command(Command::retain(Position(position)));
                     }
