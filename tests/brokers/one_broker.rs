@@ -134,7 +134,7 @@ async fn a_tag_that_nobody_sends_does_not_end_the_wait_but_moves_the_offset() {
 }
 
 /// What is wrong with it, its code, its fields, and the expected answer.
-type BadRequest = (&'static str, i32, &'static [(&'static str, &'static str)], i32);
+type BadRequest<'a> = (&'a str, i32, &'a [(&'a str, &'a str)], i32);
 
 #[tokio::test]
 async fn what_is_wrong_is_refused_by_its_code() {
@@ -184,7 +184,7 @@ async fn what_is_wrong_is_refused_by_its_code() {
 
     let group = ("consumerGroup", "consumers");
     let (topic, queue) = (("topic", "Orders"), ("queueId", "0"));
-    let others: [BadRequest; 9] = [
+    let others: [BadRequest<'_>; 9] = [
         ("unknown code", 9_999, &[], response::REQUEST_CODE_NOT_SUPPORTED),
         ("no offset", 15, &[group, topic, queue], response::INVALID_PARAMETER),
         (
