@@ -161,7 +161,6 @@ class System:
             "storePathRootDir=%s" % store,
             "storePathCommitLog=%s/commitlog" % store,
             "sendMessageThreadPoolNums=4",
-            "diskMaxUsedSpaceRatio=95",
         ]
 
     def group_settings(self, member):
@@ -195,6 +194,9 @@ class Raftmq(System):
 class Apache(System):
     """What the kinds of Apache RocketMQ have in common: the class path and the main classes."""
 
+    # Or it refuses sends on a disk that other things fill.
+    disk_settings = ["diskMaxUsedSpaceRatio=95"]
+
     def java(self, name, main, arguments):
         # Logs and default stores go below the user's home.
         home = "-Duser.home=%s" % (self.folder / ("home-" + name))
@@ -224,7 +226,7 @@ class ApacheDLedger(Apache):
         super().__init__(folder, 3)
 
     def broker_settings(self, member):
-        return self.group_settings(member)
+        return self.group_settings(member) + self.disk_settings
 
 
 class ApacheSingle(Apache):
@@ -236,7 +238,8 @@ class ApacheSingle(Apache):
         super().__init__(folder, 1)
 
     def broker_settings(self, member):
-        return self.common_settings(member) + ["brokerId=0", "flushDiskType=" + self.flush]
+        flush = "flushDiskType=" + self.flush
+        return self.common_settings(member) + ["brokerId=0", flush] + self.disk_settings
 
 
 class ApacheSync(ApacheSingle):

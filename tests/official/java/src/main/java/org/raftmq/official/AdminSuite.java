@@ -12,6 +12,7 @@ import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+import org.apache.rocketmq.tools.command.topic.DeleteTopicSubCommand;
 
 /** What the official admin API asks: offsets, statistics, topics and groups. */
 final class AdminSuite {
@@ -125,14 +126,9 @@ final class AdminSuite {
             admin.createAndUpdateTopicConfig(leader, new TopicConfig(doomed, 2, 2, 6));
         }
         producer.send(new Message(doomed, "x".getBytes(UTF_8)));
-        // As mqadmin does: every member is told, followers included.
-        Set<String> members = new HashSet<>();
-        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
-            members.addAll(broker.getBrokerAddrs().values());
-        }
-        admin.deleteTopicInBroker(members, doomed);
+        // As mqadmin does: every member is told, followers included, then the NameServers.
         for (String name : admin.examineBrokerClusterInfo().getClusterAddrTable().keySet()) {
-            admin.deleteTopicInNameServer(nameServers(), name, doomed);
+            DeleteTopicSubCommand.deleteTopic(admin, name, doomed);
         }
         Cases.await(10_000, "the topic is gone", () -> {
             try {
@@ -141,9 +137,5 @@ final class AdminSuite {
                 return false;
             }
         });
-    }
-
-    private Set<String> nameServers() {
-        return new HashSet<>(admin.getNameServerAddressList());
     }
 }

@@ -270,7 +270,7 @@ final class MessagingSuite {
         Received.start(first, topic, "*");
         Cases.await(10_000, "one consumer has all", () -> queuesOf(first) == QUEUES);
         Received.start(second, topic, "*");
-        Cases.await(10_000, "two consumers have half each", () ->
+        Cases.await(15_000, "two consumers have half each", () ->
                 queuesOf(first) == QUEUES / 2 && queuesOf(second) == QUEUES / 2);
         second.shutdown();
         Cases.await(10_000, "the one left has all", () -> queuesOf(first) == QUEUES);
