@@ -49,7 +49,7 @@ fn when_the_leader_is_killed_another_leads_within_two_seconds_and_the_old_one_fo
     for log in &logs {
         assert_eq!(log["applied"], log["lastIndex"], "{log}");
         let leads = log["member"].as_u64() == Some(new as u64 + 1);
-        assert_eq!(log["role"], if leads { "leader" } else { "follower" }, "{log}");
+        assert_eq!(log["role"], if leads { "Leader" } else { "Follower" }, "{log}");
     }
 }
 

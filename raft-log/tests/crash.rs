@@ -462,7 +462,12 @@ fn env_cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: env_cases(), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: env_cases(),
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn power_cut_at_every_disk_call(steps in prop::collection::vec(step(), 4..22), seed: u64) {

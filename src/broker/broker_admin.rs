@@ -11,8 +11,7 @@ use crate::protocol::fastjson::JsonBody;
 use crate::remoting::RemotingCommand;
 
 /// What the tools show as the broker's version: the RocketMQ release whose protocol it speaks.
-const VERSION_DESCRIPTION: &str = "V5_3_0";
-const VERSION: i32 = 473;
+const VERSION_DESCRIPTION: &str = "V5_3_3";
 
 /// The settings in force, one per line.
 pub fn config(core: &Core) -> Outcome {
@@ -81,7 +80,7 @@ type Put<'a> = &'a mut dyn FnMut(&str, String);
 
 fn identity_figures(core: &Core, put: Put<'_>) {
     put("brokerVersionDesc", VERSION_DESCRIPTION.to_owned());
-    put("brokerVersion", VERSION.to_string());
+    put("brokerVersion", crate::remoting::command::VERSION.to_string());
     put("bootTimestamp", core.started_at_ms.to_string());
     put("startAcceptSendRequestTimeStamp", "0".to_owned());
     put("brokerActive", (!core.is_stopping()).to_string());

@@ -527,8 +527,9 @@ mod tests {
     async fn silence_expires_a_client_and_closes_its_connection() {
         let manager = ClientManager::new(true);
         let (a, b) = (channel(1), channel(2));
+        let before = Instant::now();
         beat(&manager, &a, &heartbeat("a", &["T"]));
-        manager.expire(Instant::now() + CLIENT_EXPIRY);
+        manager.expire(before + CLIENT_EXPIRY);
         assert!(!*a.closed.lock());
         beat(&manager, &b, &heartbeat("b", &["T"]));
         manager.expire(Instant::now() + CLIENT_EXPIRY + Duration::from_secs(1));

@@ -27,8 +27,10 @@ pub const NOT_LEADER: &str = "raftNotLeader";
 
 /// How long a request waits for somebody to lead.
 const ELECTION_WAIT: Duration = Duration::from_millis(1500);
-/// How long a forwarded request may take.
-const FORWARD_TIMEOUT: Duration = Duration::from_millis(2500);
+/// The same for one that another member sent here: that one knows better soon, and tries again.
+const FORWARDED_WAIT: Duration = Duration::from_millis(200);
+/// All waiting and forwarding of one request together: clients give up after three seconds.
+const TOTAL: Duration = Duration::from_millis(2600);
 /// Longer than the longest hold of a long poll.
 const FORWARD_PULL_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -57,10 +59,14 @@ where
     F: Fn() -> R,
     R: Future<Output = Outcome>,
 {
-    let deadline = Instant::now() + ELECTION_WAIT;
+    let began = Instant::now();
+    let wait = if is_forwarded(command) { FORWARDED_WAIT } else { ELECTION_WAIT };
+    let deadline = began + wait;
+    let limit = TOTAL;
     let mut status = core.status.clone();
     loop {
         status.mark_unchanged();
+        let left = limit.saturating_sub(began.elapsed());
         if core.serving() {
             match run().await {
                 Err(failure) if failure.not_leader => {}
@@ -68,7 +74,7 @@ where
             }
         } else if !is_forwarded(command)
             && let Some(leader) = core.leader_elsewhere()
-            && let Some(outcome) = forward_once(core, command, peer, &leader, FORWARD_TIMEOUT).await
+            && let Some(outcome) = forward_once(core, command, peer, &leader, left).await
         {
             return outcome;
         }

@@ -270,11 +270,10 @@ async fn hand_over(core: &Core) {
         Ok(Err(refusal)) => return tracing::warn!(%refusal, "stopping without a successor"),
         Err(_) => return tracing::warn!("stopping without a successor: none took over in time"),
     }
-    let own_address = core.address.to_string();
     let deadline = Instant::now() + SUCCESSOR_LIMIT;
     loop {
         core.registrar.register_now().await;
-        if core.registrar.leader_is_elsewhere(&own_address) || Instant::now() >= deadline {
+        if core.registrar.leader_is_elsewhere() || Instant::now() >= deadline {
             return;
         }
         sleep(SUCCESSOR_LOOK).await;

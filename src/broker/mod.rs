@@ -4,8 +4,8 @@
 //! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`broker_admin`]. What
 //! only the leader may do goes through [`forward`] when another member is asked. [`group`] is the
 //! replicated state, [`client_manager`] and [`long_polling`] are what this member alone knows of its
-//! clients. [`duties`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being asked; [`lifecycle`]
-//! starts and stops all of it.
+//! clients. [`duties`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being
+//! asked; [`lifecycle`] starts and stops all of it.
 
 mod answer;
 mod broker_admin;

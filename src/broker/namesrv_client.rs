@@ -35,7 +35,9 @@ const LEADER_BROKER_ID: i64 = 0;
 struct Known {
     /// The last change whose registration was tried.
     tried: u64,
-    /// The leader's address, as it answered.
+    /// Whether it answered that.
+    answered: bool,
+    /// Where the leader is, if it is elsewhere.
     leader: Option<String>,
 }
 
@@ -78,10 +80,11 @@ impl Registrar {
         let _ = timeout(PROMPT, all).await;
     }
 
-    /// Whether every name server that answers says that somebody else leads.
-    pub fn leader_is_elsewhere(&self, own_address: &str) -> bool {
+    /// Whether every name server that answers knows another leader.
+    pub fn leader_is_elsewhere(&self) -> bool {
         self.name_servers.iter().all(|(_, known)| {
-            known.borrow().leader.as_deref().is_none_or(|leader| leader != own_address)
+            let known = known.borrow();
+            !known.answered || known.leader.is_some()
         })
     }
 
@@ -125,7 +128,7 @@ async fn keep_registered(core: Arc<Core>, at: usize) {
         let pause = if failing { retry } else { period };
         retry = if failing { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
         let leader = outcome.ok().flatten();
-        known.send_modify(|known| *known = Known { tried: number, leader });
+        known.send_replace(Known { tried: number, answered: !failing, leader });
         tokio::select! {
             biased;
             // The sender is in the core, so this does not fail.
@@ -136,7 +139,7 @@ async fn keep_registered(core: Arc<Core>, at: usize) {
     }
 }
 
-/// Registers; the answer is who leads according to the name server.
+/// Registers; the answer is who leads according to the name server, if somebody else does.
 async fn register(core: &Core, address: &str) -> Result<Option<String>, String> {
     let term = {
         let status = core.status.borrow();

@@ -215,14 +215,30 @@ fn topic_or_template(
     let config = if names::is_retry_topic(topic) || names::is_dead_letter_topic(topic) {
         TopicConfig::new(topic, 1, permission::READ_WRITE)
     } else {
-        let template = core.view.topic(header.default_topic);
-        let template = template.filter(|template| permission::is_inherited(template.config.perm));
-        let template = template.ok_or_else(|| Failure::no_topic(topic))?;
-        let queues = header.default_topic_queue_nums.min(template.config.write_queue_nums).max(1);
-        TopicConfig::new(topic, queues, template.config.perm & !permission::INHERIT)
+        let template = template(core, header).ok_or_else(|| Failure::no_topic(topic))?;
+        let queues = header.default_topic_queue_nums.min(template.write_queue_nums).max(1);
+        TopicConfig::new(topic, queues, template.perm & !permission::INHERIT)
     };
     let config = Arc::new(config);
     Ok((Arc::from(topic), config.clone(), Some(config)))
+}
+
+/// The settings that a new topic inherits, if it may.
+fn template(core: &Core, header: &SendHeader<'_>) -> Option<Arc<TopicConfig>> {
+    let automatic = header.default_topic == names::AUTO_CREATE_TOPIC;
+    if automatic && !core.config.auto_create_topic_enable {
+        return None;
+    }
+    match core.view.topic(header.default_topic) {
+        Some(known) => Some(known.config.clone()).filter(|c| permission::is_inherited(c.perm)),
+        // The first leader of a new group has not stored it yet.
+        None if automatic => Some(Arc::new(TopicConfig::new(
+            names::AUTO_CREATE_TOPIC,
+            core.config.default_topic_queue_nums,
+            permission::READ_WRITE | permission::INHERIT,
+        ))),
+        None => None,
+    }
 }
 
 /// The dead letter topic, if a message is sent to a retry topic once too often.
@@ -247,6 +263,7 @@ fn single_message(
 ) -> Result<NewMessage, Failure> {
     check_body(core, command.body.len())?;
     let properties = Bytes::copy_from_slice(header.properties.as_bytes());
+    check_properties(&properties)?;
     check_features(header, &properties)?;
     let mut properties = with_unique_key(core, properties);
     if dead_letter {

@@ -67,11 +67,11 @@ settings! {
         preferred_leader_id: MemberIds = "preferredLeaderId", "", "", Any,
             "The member, or members by preference, that should lead. Leadership is handed over \
             once one of them is up and has the whole log. Default: whoever is elected.";
-        raft_election_timeout_ms: u64 = "raftElectionTimeoutMs", "400", "ms", Between(50, 60_000),
+        raft_election_timeout_ms: u64 = "raftElectionTimeoutMs", "1000", "ms", Between(50, 60_000),
             "A follower that heard nothing from the leader for this long, up to twice this long, \
             starts an election. A leader that lost its majority steps down after it. (Not a key \
             of RocketMQ.)";
-        raft_heartbeat_interval_ms: u64 = "raftHeartbeatIntervalMs", "40", "ms", Between(5, 20_000),
+        raft_heartbeat_interval_ms: u64 = "raftHeartbeatIntervalMs", "100", "ms", Between(5, 20_000),
             "How often a leader tells its followers that it lives; at most a third of \
             raftElectionTimeoutMs. (Not a key of RocketMQ.)";
         raft_entry_bytes_max: usize = "raftEntryBytesMax", "1048576", "bytes",

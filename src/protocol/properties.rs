@@ -258,7 +258,10 @@ mod tests {
             }
             let text = builder.build();
             let read: Vec<_> = iter(&text)
-                .map(|(key, value)| (String::from_utf8(key.to_vec()).unwrap(), String::from_utf8(value.to_vec()).unwrap()))
+                .map(|(key, value)| {
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    (text(key), text(value))
+                })
                 .collect();
             prop_assert_eq!(read, entries);
         }
