@@ -8,3 +8,4 @@ mod cluster;
 mod failover;
 mod group_of_three;
 mod one_broker;
+mod routes;
