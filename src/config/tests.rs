@@ -135,7 +135,10 @@ fn mistakes_name_key_value_and_fix() {
         ("dLegerGroup=", &["dLegerGroup is missing", "dLegerGroup=RaftNode00"]),
         ("raftEntryBytesMax=60000000\nmappedFileSizeCommitLog=67108864", &["raftEntryBytesMax"]),
         ("extentBytes=20000", &["extentBytes=20000", "divides the segment"]),
-        ("raftElectionTimeoutMs=100", &["raftHeartbeatIntervalMs=40", "raftElectionTimeoutMs=100"]),
+        (
+            "raftElectionTimeoutMs=100",
+            &["raftHeartbeatIntervalMs=100", "raftElectionTimeoutMs=100"],
+        ),
         ("diskMaxUsedSpaceRatio=95", &["diskSpaceCleanForciblyRatio=85", "must rise"]),
         ("sendQueueBytesMax=65536", &["sendQueueBytesMax=65536", "maxMessageSize"]),
         ("preferredLeaderId=n9", &["preferredLeaderId=n9", "members of the group"]),
