@@ -107,9 +107,10 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// Standard output belongs to the lines that scripts wait for; the log goes to standard error.
+/// A filter's target is a prefix: `raft` alone would silence this program's own crates too.
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,raft=warn,sled=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,raft=warn,raftmq=info,raft_log=info,sled=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
