@@ -83,6 +83,14 @@ struct Payload<'a> {
     unique_id: String,
 }
 
+/// What the last attempt used. All sends that failed by one route share the look-up of the next:
+/// thousands may be in flight when a leader dies.
+#[derive(Default)]
+struct Tried {
+    generation: u64,
+    broker_name: Option<String>,
+}
+
 /// What to do about a failed attempt.
 enum Next {
     /// Look the route up and go on until the budget ends.
@@ -256,10 +264,10 @@ impl Inner {
         let started = Instant::now();
         let deadline = started + self.options.send_timeout;
         let (mut attempts, mut refusals, mut pause) = (0u32, 0u32, PAUSE_MIN);
-        let mut avoid: Option<String> = None;
+        let mut tried = Tried::default();
         loop {
             attempts += 1;
-            let error = match self.attempt(payload, fixed.as_ref(), &mut avoid, deadline).await {
+            let error = match self.attempt(payload, fixed.as_ref(), &mut tried, deadline).await {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
@@ -274,32 +282,33 @@ impl Inner {
                 return Err(ClientError::Budget { waited, attempts, last: Box::new(error) });
             }
             let routes = &self.client.shared.routes;
-            let seen = routes.cached(payload.topic).map_or(0, |route| route.generation);
             if attempts > 1 {
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
             // No NameServer answering is no reason to stop: the old route may be right again.
-            if let Err(error) = routes.refresh(payload.topic, seen).await {
+            if let Err(error) = routes.refresh(payload.topic, tried.generation).await {
                 tracing::debug!(topic = payload.topic, %error, "route not refreshed");
                 sleep(pause).await;
             }
         }
     }
 
-    /// One attempt; on failure `avoid` names the broker that was tried.
+    /// One attempt; notes in `tried` by which route and at which broker.
     async fn attempt(
         &self,
         payload: &Payload<'_>,
         fixed: Option<&MessageQueue>,
-        avoid: &mut Option<String>,
+        tried: &mut Tried,
         deadline: Instant,
     ) -> Result<SendResult, ClientError> {
         let shared = &self.client.shared;
         let route = shared.routes.for_sending(payload.topic).await?;
-        let queue = fixed.or_else(|| self.selector.next(&route.publish, avoid.as_deref()));
+        tried.generation = route.generation;
+        let avoid = tried.broker_name.as_deref();
+        let queue = fixed.or_else(|| self.selector.next(&route.publish, avoid));
         let queue = queue.ok_or_else(|| ClientError::NoRoute(payload.topic.to_owned()))?;
-        *avoid = Some(queue.broker_name.clone());
+        tried.broker_name = Some(queue.broker_name.clone());
         let address = route.leader(&queue.broker_name)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.min(self.options.attempt_timeout);

@@ -55,8 +55,17 @@ where
 
 /// A NameServer whose one broker group is led by whoever `leader` says.
 async fn name_server(leader: Arc<Mutex<Option<SocketAddr>>>) -> RemotingServer {
+    counting_name_server(leader, Arc::default()).await
+}
+
+/// The same; counts how often it is asked.
+async fn counting_name_server(
+    leader: Arc<Mutex<Option<SocketAddr>>>,
+    lookups: Arc<Mutex<usize>>,
+) -> RemotingServer {
     server(move |command| {
         assert_eq!(command.code, request::GET_ROUTEINFO_BY_TOPIC);
+        *lookups.lock() += 1;
         if command.ext_fields.get("topic") != Some(TOPIC) {
             return Some(RemotingCommand::error(response::TOPIC_NOT_EXIST, "no such topic"));
         }
@@ -162,6 +171,38 @@ async fn a_send_survives_a_leader_that_dies_with_it() {
     let sent = producer.send(&message);
     let result = timeout(LIMIT, sent).await.unwrap().unwrap();
     assert_eq!(received.recv().await.unwrap(), result.message_id);
+}
+
+#[tokio::test]
+async fn sends_that_fail_together_share_a_lookup() {
+    const SENDS: usize = 500;
+    let leader = Arc::new(Mutex::new(None));
+    let new = server(|_| Some(stored())).await;
+    let (new_address, moved) = (new.local_addr(), leader.clone());
+    let received = Mutex::new(0);
+    // Refuses all and dies with the last: each send fails by a route that another one renews.
+    let old = server(move |command| {
+        if command.code == request::SEND_MESSAGE_V2 {
+            *received.lock() += 1;
+            if *received.lock() == SENDS {
+                *moved.lock() = Some(new_address);
+                return None;
+            }
+            return Some(RemotingCommand::error(response::SERVICE_NOT_AVAILABLE, "dying"));
+        }
+        Some(RemotingCommand::response(response::SUCCESS))
+    })
+    .await;
+    *leader.lock() = Some(old.local_addr());
+    let lookups = Arc::new(Mutex::new(0));
+    let names = counting_name_server(leader, lookups.clone()).await;
+    let producer = Producer::start(&client(&names).await, ProducerOptions::new("p")).unwrap();
+    let message = Message::new(TOPIC, "body");
+    let sends = (0..SENDS).map(|_| producer.send(&message));
+    let results = timeout(LIMIT, futures_util::future::join_all(sends)).await.unwrap();
+    assert!(results.iter().all(Result::is_ok));
+    let lookups = *lookups.lock();
+    assert!(lookups < SENDS / 10, "{lookups} look-ups for {SENDS} sends");
 }
 
 #[tokio::test]
