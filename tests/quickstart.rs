@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Ports from here on were free a moment ago; the program says so if one no longer is.
-fn base_port() -> u16 {
+/// A free port, held, with room above it for those that are derived from it.
+fn held_port() -> (TcpListener, u16) {
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         if port < 65_000 {
-            return port;
+            return (listener, port);
         }
     }
 }
@@ -37,7 +37,8 @@ fn the_demo_loses_nothing_and_can_be_run_again() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let (base, output) = loop {
-            let base = base_port();
+            // Given back at once: the program says so if another of its ports is taken.
+            let (_, base) = held_port();
             let output = demo(directory.path(), base);
             if !String::from_utf8_lossy(&output.stderr).contains("is in use") {
                 break (base, output);
@@ -57,11 +58,7 @@ fn the_demo_loses_nothing_and_can_be_run_again() {
 
 #[test]
 fn a_taken_port_is_named_with_the_way_out() {
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = taken.local_addr().unwrap().port();
-    if port > 65_000 {
-        return;
-    }
+    let (_taken, port) = held_port();
     let directory = tempfile::tempdir().unwrap();
     let output = demo(directory.path(), port);
     let problem = String::from_utf8_lossy(&output.stderr);
