@@ -115,10 +115,12 @@ settings! {
             "Above this disk usage expired segments are deleted at any hour.";
         disk_space_clean_forcibly_ratio: u8 = "diskSpaceCleanForciblyRatio", "85", "%",
             Between(30, 95),
-            "Above this disk usage the oldest segments are deleted whatever their age.";
+            "Above this disk usage the oldest segments are deleted whatever their age. The default \
+            follows the two keys beside it where they are written.";
         disk_space_warning_level_ratio: u8 = "diskSpaceWarningLevelRatio", "90", "%",
             Between(35, 99),
-            "Above this disk usage sends are refused; reads go on.";
+            "Above this disk usage sends are refused; reads go on. The default stays above the two \
+            keys before it.";
         clean_resource_interval_ms: u64 = "cleanResourceInterval", "10000", "ms",
             Between(100, 3_600_000),
             "How often the leader looks whether there is something to delete.";

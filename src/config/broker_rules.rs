@@ -11,9 +11,20 @@ use super::{BrokerConfig, Environment, Finding, Problem, Properties};
 /// Room in a segment beside the largest body: properties, topic, entry headers and commands.
 const ENTRY_OVERHEAD_BYTES: u64 = 48 * 1024;
 
+/// Usual deletion, forced deletion, refusal of sends: the order in which they must begin.
+const DISK_RATIO_KEYS: [&str; 3] =
+    ["diskMaxUsedSpaceRatio", "diskSpaceCleanForciblyRatio", "diskSpaceWarningLevelRatio"];
+/// Between forced deletion and refusal when only the former is written: it must be able to help
+/// first. The largest forced ratio and this stay within the range of the refusal's.
+const REFUSAL_MARGIN_PERCENT: u8 = 4;
+
+fn given(properties: &Properties, key: &str) -> bool {
+    properties.get(key).is_some_and(|value| !value.is_empty())
+}
+
 /// Fills in what follows from other keys or from the machine.
 pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment: &Environment) {
-    let given = |key: &str| properties.get(key).is_some_and(|value| !value.is_empty());
+    let given = |key: &str| given(properties, key);
     if !given("brokerName") {
         config.broker_name = match config.dleger_group.as_str() {
             "" => environment.host_name.clone(),
@@ -54,6 +65,28 @@ pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment:
         let pieces = (pieces..=pieces * 16).find(divides).unwrap_or(1);
         config.extent_bytes = segment_bytes / pieces;
     }
+    complete_disk_ratios(config, given);
+}
+
+/// Moves the ratios that nobody wrote as far as the written ones demand, up before down. Refusal
+/// of sends keeps a margin above a deletion that was moved up to it.
+fn complete_disk_ratios(config: &mut BrokerConfig, given: impl Fn(&str) -> bool) {
+    let [used_given, forced_given, warning_given] = DISK_RATIO_KEYS.map(given);
+    let used = &mut config.disk_max_used_space_ratio;
+    let forced = &mut config.disk_space_clean_forcibly_ratio;
+    let warning = &mut config.disk_space_warning_level_ratio;
+    if used_given && !forced_given {
+        *forced = (*forced).max(*used);
+    }
+    if (used_given || forced_given) && !warning_given && *forced >= *warning {
+        *warning = *forced + REFUSAL_MARGIN_PERCENT;
+    }
+    if !forced_given {
+        *forced = (*forced).min(*warning);
+    }
+    if !used_given {
+        *used = (*used).min(*forced);
+    }
 }
 
 /// Checks what must hold between keys.
@@ -65,7 +98,7 @@ pub fn check(
     check_mode(config, properties)?;
     check_members(config)?;
     check_sizes(config)?;
-    check_times(config)?;
+    check_times(config, properties)?;
     if config.broker_name != config.dleger_group {
         findings.push(Finding::NamesDiffer {
             broker_name: config.broker_name.clone(),
@@ -250,7 +283,7 @@ fn check_sizes(config: &BrokerConfig) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_times(config: &BrokerConfig) -> Result<(), Problem> {
+fn check_times(config: &BrokerConfig, properties: &Properties) -> Result<(), Problem> {
     if config.raft_heartbeat_interval_ms * 3 > config.raft_election_timeout_ms {
         return Err(contradiction(
             "raftHeartbeatIntervalMs",
@@ -262,21 +295,29 @@ fn check_times(config: &BrokerConfig) -> Result<(), Problem> {
             "lower it, or raise raftElectionTimeoutMs",
         ));
     }
+    check_disk_ratios(config, properties)
+}
+
+fn check_disk_ratios(config: &BrokerConfig, properties: &Properties) -> Result<(), Problem> {
     let ratios = [
-        ("diskSpaceCleanForciblyRatio", config.disk_space_clean_forcibly_ratio),
-        ("diskSpaceWarningLevelRatio", config.disk_space_warning_level_ratio),
+        config.disk_max_used_space_ratio,
+        config.disk_space_clean_forcibly_ratio,
+        config.disk_space_warning_level_ratio,
     ];
-    let mut below = ("diskMaxUsedSpaceRatio", config.disk_max_used_space_ratio);
-    for (key, ratio) in ratios {
-        if ratio < below.1 {
+    // What was not written follows the rest, so only written ones can contradict each other.
+    let written = DISK_RATIO_KEYS.into_iter().zip(ratios);
+    let written = written.filter(|(key, _)| given(properties, key));
+    let mut below: Option<(&str, u8)> = None;
+    for (key, ratio) in written {
+        if let Some((lower_key, lower)) = below.filter(|(_, lower)| ratio < *lower) {
             return Err(contradiction(
                 key,
                 ratio,
-                &format!("it is below {}={}", below.0, below.1),
+                &format!("it is below {lower_key}={lower}"),
                 "the ratios must rise: usual deletion, forced deletion, refusal of sends",
             ));
         }
-        below = (key, ratio);
+        below = Some((key, ratio));
     }
     Ok(())
 }

@@ -105,6 +105,28 @@ fn a_small_segment_lowers_what_must_fit_into_it() {
 }
 
 #[test]
+fn disk_ratios_that_are_not_written_follow_those_that_are() {
+    let cases = [
+        ("", (75, 85, 90)),
+        ("diskMaxUsedSpaceRatio=95", (95, 95, 99)),
+        ("diskMaxUsedSpaceRatio=88", (88, 88, 90)),
+        ("diskMaxUsedSpaceRatio=95\ndiskSpaceWarningLevelRatio=97", (95, 95, 97)),
+        ("diskSpaceCleanForciblyRatio=60", (60, 60, 90)),
+        ("diskSpaceWarningLevelRatio=50", (50, 50, 50)),
+        ("diskMaxUsedSpaceRatio=40\ndiskSpaceWarningLevelRatio=70", (40, 70, 70)),
+    ];
+    for (lines, expected) in cases {
+        let config = BrokerConfig::from_text(&with(lines)).unwrap();
+        let ratios = (
+            config.disk_max_used_space_ratio,
+            config.disk_space_clean_forcibly_ratio,
+            config.disk_space_warning_level_ratio,
+        );
+        assert_eq!(ratios, expected, "{lines}");
+    }
+}
+
+#[test]
 fn mistakes_name_key_value_and_fix() {
     let cases: &[(&str, &[&str])] = &[
         ("enableDLegerCommitLog=false", &["enableDLegerCommitLog=false", "set it to true"]),
@@ -139,7 +161,14 @@ fn mistakes_name_key_value_and_fix() {
             "raftElectionTimeoutMs=100",
             &["raftHeartbeatIntervalMs=100", "raftElectionTimeoutMs=100"],
         ),
-        ("diskMaxUsedSpaceRatio=95", &["diskSpaceCleanForciblyRatio=85", "must rise"]),
+        (
+            "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=85",
+            &["diskSpaceCleanForciblyRatio=85", "below diskMaxUsedSpaceRatio=95", "must rise"],
+        ),
+        (
+            "diskMaxUsedSpaceRatio=80\ndiskSpaceWarningLevelRatio=70",
+            &["diskSpaceWarningLevelRatio=70", "below diskMaxUsedSpaceRatio=80"],
+        ),
         ("sendQueueBytesMax=65536", &["sendQueueBytesMax=65536", "maxMessageSize"]),
         ("preferredLeaderId=n9", &["preferredLeaderId=n9", "members of the group"]),
         ("aclEnable=true", &["aclEnable=true", "does not check who may do what"]),
