@@ -7,7 +7,10 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod namesrv;
+pub mod process;
 pub mod protocol;
+// It starts processes; a simulation has none.
+#[cfg(not(madsim))]
 pub mod quickstart;
 pub mod remoting;
 pub mod replication;

@@ -144,5 +144,5 @@ fn filler(bytes: usize) -> Vec<u8> {
 
 /// Tells the messages of this run from those of any other.
 fn run_id() -> u64 {
-    ((crate::clock::now_ms() as u64) << 16) ^ u64::from(std::process::id())
+    ((crate::clock::now_ms() as u64) << 16) ^ u64::from(crate::process::number())
 }

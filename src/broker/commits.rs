@@ -13,7 +13,7 @@ use std::future::Future;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::replication::machine::Refusal;
 
@@ -156,7 +156,10 @@ impl OffsetCommits {
             };
             match wait_until {
                 // Either outcome means looking again.
-                Some(due) => drop(timeout_at(due, self.wake.notified()).await),
+                Some(due) => drop(
+                    timeout(due.saturating_duration_since(Instant::now()), self.wake.notified())
+                        .await,
+                ),
                 None => self.wake.notified().await,
             }
         }

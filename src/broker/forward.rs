@@ -11,13 +11,15 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::answer::{Failure, Outcome};
 use super::core::Core;
 use crate::protocol::code::response;
 use crate::remoting::{InvokeError, RemotingCommand};
 
+/// How long a request waits at most before it looks for a leader again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Marks a request that already took its hop.
 pub const HOP: &str = "raftHop";
 /// Address of the client that a forwarded request came from.
@@ -124,11 +126,11 @@ async fn changed_before<T>(
 ) -> bool {
     // A short look in between covers what the status does not show: the leader's address arrives
     // with its connection, and a leader just named may not have noticed yet.
-    let look = (Instant::now() + Duration::from_millis(20)).min(deadline);
-    match timeout_at(look, status.changed()).await {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match timeout(left.min(LOOK_AGAIN), status.changed()).await {
         Ok(Ok(())) => true,
         Ok(Err(_)) => false,
-        Err(_) => look < deadline,
+        Err(_) => left > LOOK_AGAIN,
     }
 }
 

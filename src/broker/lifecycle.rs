@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
 use std::sync::{Arc, OnceLock};
 
-use raft_log::{Fatal, Log, LogError, LogOptions, RealDisk};
+use raft_log::{Disk, Fatal, Log, LogError, LogOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -22,6 +22,7 @@ use super::core::Core;
 use super::dispatch::{Dispatcher, refuse};
 use super::duties::{self, Effects};
 use super::group::{self, Group, GroupOptions};
+use super::host::{Host, ThisMachine};
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::stats::BrokerStats;
@@ -141,23 +142,36 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub async fn start_with(config: BrokerConfig, listen: Listen) -> Result<Broker, BrokerError> {
+        Self::start_on(&ThisMachine, config, listen).await
+    }
+
+    /// Starts a broker on `host`.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start_on<H: Host>(
+        host: &H,
+        config: BrokerConfig,
+        listen: Listen,
+    ) -> Result<Broker, BrokerError> {
         let root = &config.store_path_root_dir;
-        std::fs::create_dir_all(root).map_err(|source| BrokerError::Directory {
+        host.disk().create_dir_all(root).map_err(|source| BrokerError::Directory {
             directory: root.display().to_string(),
             source,
         })?;
-        let log = open_log(&config)?;
+        let log = open_log(host.disk(), &config)?;
         let reader = log.reader();
         let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
         let registrar = Arc::new(Registrar::new(&config));
         let effects = Effects { long_polling: long_polling.clone(), registrar: registrar.clone() };
-        let Group { sequencer, machine, view } = open_group(&config, &log, effects)?;
+        let Group { sequencer, machine, view } = open_group(host, &config, &log, effects)?;
 
         let handler = Arc::new(LateHandler { dispatcher: OnceLock::new() });
         let server = bind(&config, handler.clone()).await?;
         let address = advertised(&config, server.local_addr().port()).await?;
 
-        let options = replica_options(&config, address, listen);
+        let mut options = replica_options(&config, address, listen);
+        options.on_fatal = host.on_fatal();
         let replica = Replica::start(options, log, sequencer, machine).await?;
         let status = replica.status();
         let period = Duration::from_millis(config.consumer_offset_propose_interval_ms);
@@ -173,10 +187,10 @@ impl Broker {
             registrar,
             unique_ids: UniqueIdGenerator::new(
                 address.ip(),
-                std::process::id(),
+                crate::process::number(),
                 u32::from(address.port()),
             ),
-            memory_reach_bytes: physical_memory_bytes() / 100 * MEMORY_REACH_PERCENT,
+            memory_reach_bytes: host.memory_bytes() / 100 * MEMORY_REACH_PERCENT,
             stats: BrokerStats::default(),
             started_at_ms: crate::clock::now_ms(),
             earliest_stored_ms: AtomicI64::new(-1),
@@ -280,22 +294,23 @@ async fn hand_over(core: &Core) {
     }
 }
 
-fn open_log(config: &BrokerConfig) -> Result<Log<RealDisk>, LogError> {
+fn open_log<D: Disk>(disk: D, config: &BrokerConfig) -> Result<Log<D>, LogError> {
     let cluster = &config.broker_cluster_name;
     let mut options =
         LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
     options.segment_bytes = config.mapped_file_size_commit_log;
-    Log::open(RealDisk::default(), &config.store_path_dledger_commit_log, options)
+    Log::open(disk, &config.store_path_dledger_commit_log, options)
 }
 
-fn open_group(
+fn open_group<H: Host>(
+    host: &H,
     config: &BrokerConfig,
-    log: &Log<RealDisk>,
+    log: &Log<H::Disk>,
     effects: Effects,
 ) -> Result<Group, BrokerError> {
     let root = &config.store_path_root_dir;
     let sink = Arc::new(effects);
-    let options = GroupOptions::of_log(log, RealDisk::default(), root, config.extent_bytes, sink)?;
+    let options = GroupOptions::of_log(log, host, root, config.extent_bytes, sink)?;
     Ok(group::open(options)?)
 }
 
@@ -346,12 +361,4 @@ fn replica_options(config: &BrokerConfig, address: SocketAddr, listen: Listen) -
     options.waiting_proposals_max = config.send_queue_capacity;
     options.waiting_bytes_max = config.send_queue_bytes_max;
     options
-}
-
-/// The machine's memory; a gibibyte if it does not say.
-fn physical_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.map_or(1 << 30, |kib| kib << 10)
 }

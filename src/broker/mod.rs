@@ -19,6 +19,7 @@ mod fields;
 mod forward;
 pub mod group;
 mod group_admin;
+mod host;
 mod lifecycle;
 mod long_polling;
 mod namesrv_client;
@@ -26,11 +27,15 @@ mod offsets;
 mod preferred_leader;
 mod pull;
 mod retention;
+// It takes signals; a simulation has none.
+#[cfg(not(madsim))]
 mod run;
 mod send;
 mod stats;
 mod topic_admin;
 mod view;
 
+pub use host::{Host, ThisMachine};
 pub use lifecycle::{Broker, BrokerError};
+#[cfg(not(madsim))]
 pub use run::run;

@@ -89,7 +89,7 @@ impl Client {
         let remoting = RemotingClient::new(RemotingOptions::default(), Some(handler));
         let remote = Arc::new(Remote::new(remoting, options.request_timeout));
         let ip = local_ip(&options.name_servers[0]).await;
-        let (process, salt) = (std::process::id(), salt());
+        let (process, salt) = (crate::process::number(), salt());
         let shared = Arc::new(Shared {
             client_id: format!("{ip}@{process}#{salt:08x}@{}", options.instance_name),
             routes: Routes::new(remote.clone(), options.name_servers.clone()),

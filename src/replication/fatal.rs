@@ -36,6 +36,6 @@ pub(super) fn end_member(group: &str, member: u64, error: &MemberError, handler:
 }
 
 /// Exits the process with the fatal condition's own code.
-pub(super) fn exit(fatal: Fatal) {
+pub fn exit(fatal: Fatal) {
     std::process::exit(fatal.exit_code());
 }

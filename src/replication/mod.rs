@@ -32,6 +32,7 @@ use raft_log::{Disk, Log};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
+pub use fatal::exit;
 pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
 pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, StartError};
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use raft_log::{Disk, Log, LogError, LogIndex, Position, SnapshotStore};
 
+use super::super::host::Host;
 use super::checkpointer::Checkpointer;
 use super::effects::EffectsSink;
 use super::machine::GroupMachine;
@@ -19,7 +20,7 @@ use super::shared::Shared;
 use super::view::GroupView;
 use crate::state::State;
 use crate::store::StoreError;
-use crate::store::checkpoint::{Checkpoint, CheckpointStore, SledCheckpoint};
+use crate::store::checkpoint::{Checkpoint, CheckpointStore};
 use crate::store::extent::{Extents, ExtentsOptions};
 use crate::store::files::{DerivedFiles, DirectoryFiles};
 use crate::store::log::CommittedLog;
@@ -64,14 +65,14 @@ impl GroupOptions {
     ///
     /// # Errors
     /// When the derived files or the log's snapshots cannot be read.
-    pub fn of_log<D: Disk>(
-        log: &Log<D>,
-        disk: D,
+    pub fn of_log<H: Host>(
+        log: &Log<H::Disk>,
+        host: &H,
         dir: &Path,
         extent_bytes: u64,
         sink: Arc<dyn EffectsSink>,
     ) -> Result<GroupOptions, StoreError> {
-        let worker = Worker::start("store").map_err(|error| StoreError::File {
+        let worker = host.start_worker().map_err(|error| StoreError::File {
             name: dir.display().to_string(),
             message: format!("no thread to write derived files: {error}"),
         })?;
@@ -79,9 +80,9 @@ impl GroupOptions {
             log: Arc::new(log.reader()),
             last_index: log.last_index(),
             snapshot: newest_snapshot(&log.snapshots(), log.last_index())?,
-            files: Arc::new(DirectoryFiles::new(disk, &dir.join("extents"))?),
+            files: Arc::new(DirectoryFiles::new(host.disk(), &dir.join("extents"))?),
             extent_bytes,
-            checkpoint: Box::new(SledCheckpoint::open(&dir.join("checkpoint"))?),
+            checkpoint: host.open_checkpoint(&dir.join("checkpoint"))?,
             checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES,
             worker: Arc::new(worker),
             sink,

@@ -6,6 +6,7 @@ use raft::eraftpb::Entry;
 use raft_log::{ENTRY_HEADER_BYTES, EntryKind, Log, LogOptions, RealDisk};
 
 use super::*;
+use crate::broker::ThisMachine;
 
 struct RealNode {
     log: Log<RealDisk>,
@@ -13,15 +14,15 @@ struct RealNode {
 }
 
 fn start(dir: &Path) -> RealNode {
-    let disk = RealDisk::new();
     let options = LogOptions {
         segment_bytes: SEGMENT_BYTES,
         prepare_ahead_bytes: SEGMENT_BYTES,
         ..LogOptions::new("cluster", "group", "n0", vec![1])
     };
-    let log = Log::open(disk.clone(), &dir.join("log"), options).unwrap();
+    let log = Log::open(RealDisk::new(), &dir.join("log"), options).unwrap();
     let options =
-        GroupOptions::of_log(&log, disk, &dir.join("derived"), EXTENT_BYTES, Arc::new(())).unwrap();
+        GroupOptions::of_log(&log, &ThisMachine, &dir.join("derived"), EXTENT_BYTES, Arc::new(()))
+            .unwrap();
     let mut node = RealNode { group: open(options).unwrap(), log };
     let applied = node.group.machine.applied();
     for entry in node.log.reader().entries_from(Position(0), 64 << 20).unwrap() {

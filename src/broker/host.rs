@@ -1,0 +1,73 @@
+//! What a broker takes from the machine it runs on.
+//!
+//! Invariant: a broker reaches disk, derived files, memory and the end of its process only through
+//! this, so that several can live in one process, each on a machine of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_log::{Disk, RealDisk};
+
+use crate::replication::{FatalHandler, exit};
+use crate::store::StoreError;
+use crate::store::checkpoint::{CheckpointStore, SledCheckpoint};
+use crate::store::worker::Worker;
+
+/// One machine, as a broker sees it.
+pub trait Host {
+    /// Its disk.
+    type Disk: Disk;
+
+    /// Where the log and the extents' indexes are.
+    fn disk(&self) -> Self::Disk;
+
+    /// The home of the state's checkpoint. Asked for only by whoever holds the log's lock.
+    ///
+    /// # Errors
+    /// When neither an old one can be used nor a new one made.
+    fn open_checkpoint(&self, dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError>;
+
+    /// Who writes derived files.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    fn start_worker(&self) -> std::io::Result<Worker>;
+
+    /// Memory in bytes.
+    fn memory_bytes(&self) -> u64;
+
+    /// What ends the process when the member cannot go on.
+    fn on_fatal(&self) -> FatalHandler;
+}
+
+/// The machine that this process runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThisMachine;
+
+impl Host for ThisMachine {
+    type Disk = RealDisk;
+
+    fn disk(&self) -> RealDisk {
+        RealDisk::default()
+    }
+
+    fn open_checkpoint(&self, dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError> {
+        Ok(Box::new(SledCheckpoint::open(dir)?))
+    }
+
+    fn start_worker(&self) -> std::io::Result<Worker> {
+        Worker::start("store")
+    }
+
+    /// A gibibyte if the system does not say.
+    fn memory_bytes(&self) -> u64 {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.map_or(1 << 30, |kib| kib << 10)
+    }
+
+    fn on_fatal(&self) -> FatalHandler {
+        Arc::new(exit)
+    }
+}
