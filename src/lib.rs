@@ -15,4 +15,5 @@ pub mod quickstart;
 pub mod remoting;
 pub mod replication;
 pub mod state;
+pub mod stop;
 pub mod store;

@@ -12,9 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use raftmq::broker::BrokerError;
 use raftmq::config::{self, BrokerConfig, ConfigError, Configuration, NamesrvConfig};
 use raftmq::namesrv::{NameServer, NamesrvError};
+use raftmq::stop::StopRequest;
 use raftmq::{admin, bench, quickstart};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 const EXIT_USAGE: u8 = 64;
@@ -38,7 +37,7 @@ enum Command {
     Admin(admin::AdminArgs),
     /// Measures throughput, latency and failover.
     Bench(bench::BenchArgs),
-    /// Runs a name server and a group of three brokers in one process.
+    /// Starts a name server and a group of three brokers, each a child process of this one.
     Quickstart(quickstart::QuickstartArgs),
 }
 
@@ -53,6 +52,8 @@ struct NamesrvArgs {
     /// Taken for the sake of RocketMQ's scripts; name servers do not talk to each other.
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRS", hide = true)]
     _namesrv_addr: Option<String>,
+    #[command(flatten)]
+    owner: OwnerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +70,15 @@ struct BrokerArgs {
     /// Prints the most important part of the configuration in effect and exits.
     #[arg(short = 'm', long = "printImportantConfig")]
     print_important: bool,
+    #[command(flatten)]
+    owner: OwnerArgs,
+}
+
+#[derive(Debug, Args)]
+struct OwnerArgs {
+    /// Stops in good order when standard input ends: the process that started this one is gone.
+    #[arg(long = quickstart::OWNED_FLAG, hide = true)]
+    owned: bool,
 }
 
 fn main() -> ExitCode {
@@ -136,11 +146,13 @@ fn namesrv(arguments: &NamesrvArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let file = arguments.config.clone();
+    let owned = arguments.owner.owned;
     let server = async move {
+        let stop = StopRequest::listen(owned);
         let server = NameServer::start(settings, file).await?;
         let address = server.local_addr();
         println!("The Name Server boot success. serializeType=JSON, address {address}");
-        stop_signal().await;
+        stop.received().await;
         server.shutdown().await;
         Ok::<(), NamesrvError>(())
     };
@@ -167,7 +179,12 @@ fn broker(arguments: &BrokerArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let settings = brokers.into_iter().map(|(_, settings)| settings).collect();
-    run(raftmq::broker::run(settings), BrokerError::exit_code)
+    let owned = arguments.owner.owned;
+    let brokers = async move {
+        let stop = StopRequest::listen(owned);
+        raftmq::broker::run(settings, stop.received()).await
+    };
+    run(brokers, BrokerError::exit_code)
 }
 
 fn load_brokers(arguments: &BrokerArgs) -> Result<Vec<(String, BrokerConfig)>, ConfigError> {
@@ -219,33 +236,6 @@ fn run<E: std::error::Error>(
             u8::try_from(exit_code(&error)).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
-}
-
-/// Ends with SIGTERM or SIGINT. A second one ends the process at once.
-async fn stop_signal() {
-    let signals = signal(SignalKind::terminate())
-        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::warn!(%error, "signals cannot be caught; stop the process with SIGKILL");
-            return std::future::pending().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        eprintln!("raftmq: stopped at once by a second signal");
-        std::process::exit(1);
-    });
 }
 
 #[cfg(test)]

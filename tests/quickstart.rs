@@ -1,10 +1,19 @@
-//! The README's first command: a group of processes, its leader killed, every message counted.
+//! The README's first command: a group of processes, its leader killed, every message counted. No
+//! process of it is left behind.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
-use std::net::{Ipv4Addr, TcpListener};
+mod support;
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use support::poll;
+use support::process::Process;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A free port, held, with room above it for those that are derived from it.
 fn held_port() -> (TcpListener, u16) {
@@ -65,4 +74,40 @@ fn a_taken_port_is_named_with_the_way_out() {
     assert!(!output.status.success());
     assert!(problem.contains(&format!("port {port} is in use")), "{problem}");
     assert!(problem.contains("--base-port"), "{problem}");
+}
+
+/// A quickstart that serves, and its base port.
+fn serving(directory: &Path) -> (Process, u16) {
+    loop {
+        let (_, base) = held_port();
+        let log = directory.join("quickstart.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
+        command.args(["quickstart", "--base-port", &base.to_string(), "--dir"]).arg(directory);
+        let parent = Process::spawn("quickstart", command, &log);
+        let deadline = Instant::now() + LIMIT;
+        let mut lines = std::iter::from_fn(|| parent.next_line(deadline));
+        if lines.any(|line| line.contains("Stop with Ctrl-C")) {
+            return (parent, base);
+        }
+        let said = parent.tail();
+        assert!(said.contains("is in use"), "{said}");
+        std::fs::remove_file(log).unwrap();
+    }
+}
+
+#[test]
+fn a_quickstart_that_is_killed_leaves_no_process_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut parent, base) = serving(directory.path());
+    let ports = (base..=base + 3).chain(base + 11..=base + 13);
+    let answers = |port: &u16| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let serving: Vec<u16> = ports.filter(answers).collect();
+    assert_eq!(serving.len(), 7, "a NameServer, and two ports for each broker");
+    parent.kill();
+    poll::until("no port answers", LIMIT, || (!serving.iter().any(answers)).then_some(()));
+    for member in 0..3 {
+        let log = std::fs::read_to_string(directory.path().join(format!("broker-n{member}.log")));
+        let log = log.unwrap();
+        assert!(log.contains("is gone: stopping"), "not an orderly stop: {log}");
+    }
 }

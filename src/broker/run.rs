@@ -1,20 +1,18 @@
-//! Brokers as a process: all of its configurations started, stopped together on a signal.
+//! Brokers as a process: all of its configurations started, stopped together.
 
 use std::io::Write as _;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::lifecycle::{Broker, BrokerError};
 use crate::config::BrokerConfig;
 
-/// Runs the brokers until the process is told to stop.
+/// Runs the brokers until a stop is requested.
 ///
 /// # Errors
 /// When one of them cannot start; those that did are stopped first.
-pub async fn run(configs: Vec<BrokerConfig>) -> Result<(), BrokerError> {
-    let no_signals = |source| BrokerError::System { action: "take signals".into(), source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+pub async fn run(
+    configs: Vec<BrokerConfig>,
+    stop_requested: impl Future<Output = ()>,
+) -> Result<(), BrokerError> {
     let mut brokers = Vec::new();
     for config in configs {
         match Broker::start(config).await {
@@ -28,12 +26,7 @@ pub async fn run(configs: Vec<BrokerConfig>) -> Result<(), BrokerError> {
             }
         }
     }
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping on a signal");
+    stop_requested.await;
     stop(brokers).await;
     Ok(())
 }

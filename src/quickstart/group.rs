@@ -1,6 +1,7 @@
 //! The four processes of a quickstart.
 //!
-//! Invariant: every process started here is killed when the group is dropped.
+//! Invariant: every process started here is killed when the group is dropped, and stops by itself
+//! when this process ends without dropping it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,11 +10,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep};
 
-use super::QuickstartError;
 use super::layout::{BROKER_NAME, Layout, MEMBERS};
+use super::{OWNED_FLAG, QuickstartError};
 use crate::client::{Admin, Client, ClientOptions};
 use crate::protocol::route::MASTER_ID;
 
@@ -32,6 +33,8 @@ struct Process {
     role: String,
     log: PathBuf,
     child: Child,
+    /// Never written to: its end tells the child that this process is gone.
+    _tie: Option<ChildStdin>,
     reported: bool,
 }
 
@@ -152,15 +155,18 @@ fn spawn(subcommand: &str, role: &str, config: &Path) -> Result<Process, Quickst
     let output =
         File::create(&log).map_err(|source| QuickstartError::File { path: log.clone(), source })?;
     let errors = output.try_clone().map_err(failed)?;
-    let child = Command::new(std::env::current_exe().map_err(failed)?)
+    let mut child = Command::new(std::env::current_exe().map_err(failed)?)
         .arg(subcommand)
+        .arg(format!("--{OWNED_FLAG}"))
         .arg("-c")
         .arg(config)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(output)
         .stderr(errors)
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
-    Ok(Process { role: role.to_owned(), log, child, reported: false })
+    // Waiting for the child would close a pipe that is still the child's.
+    let tie = child.stdin.take();
+    Ok(Process { role: role.to_owned(), log, child, _tie: tie, reported: false })
 }

@@ -3,7 +3,8 @@
 //! Each of the four is a process of its own, started from this program, so that a broker can be
 //! killed the way a machine dies. Configuration, logs and data lie in one folder.
 //!
-//! Invariant: no process outlives the quickstart, however it ends, short of being killed itself.
+//! Invariant: no process outlives the quickstart, however it ends: killed itself, its children see
+//! their standard input end.
 
 mod demo;
 mod group;
@@ -20,6 +21,9 @@ use tokio::time::sleep;
 use crate::client::ClientError;
 use group::Group;
 use layout::Layout;
+
+/// The flag that makes a server stop when its standard input ends.
+pub const OWNED_FLAG: &str = "owned";
 
 /// Arguments of `raftmq quickstart`.
 #[derive(Debug, Clone, Args)]
