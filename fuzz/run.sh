@@ -22,6 +22,10 @@ flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-
 flags="$flags -Ccodegen-units=1 --cfg fuzzing"
 (cd "$here" && RUSTFLAGS="$flags" cargo build --release --target "$triple" --bin "$target")
 
+# Words the target would otherwise have to guess.
+if [ -f "$here/$target.dict" ]; then
+    set -- "-dict=$here/$target.dict" "$@"
+fi
 mkdir -p "$here/corpus/$target" "$here/artifacts/$target"
 exec "$here/target/$triple/release/$target" "$here/corpus/$target" \
     -max_total_time="$seconds" -artifact_prefix="$here/artifacts/$target/" \
