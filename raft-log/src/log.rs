@@ -30,6 +30,9 @@ use crate::types::{LogIndex, Position, Term};
 /// Payloads below this are copied beside their header; larger ones are written from where they are.
 const COPY_BELOW_BYTES: usize = 4096;
 
+/// Told why the log cannot be read; see [`Log::on_read_failure`].
+type ReadFailureHandler = Box<dyn Fn(&LogError) + Send + Sync>;
+
 /// The log of one member of one group. Lives inside raft's `RawNode` as its storage.
 pub struct Log<D: Disk> {
     pub(crate) shared: Arc<Shared<D>>,
@@ -41,6 +44,7 @@ pub struct Log<D: Disk> {
     pub(crate) epoch: u64,
     groups: u64,
     run: Run,
+    pub(crate) on_read_failure: Option<ReadFailureHandler>,
     /// Last, so that it is let go of after everything else.
     _lock: D::Lock,
 }
@@ -180,10 +184,18 @@ impl<D: Disk> Log<D> {
             epoch: 0,
             groups: 0,
             run: Run::default(),
+            on_read_failure: None,
             _lock: recovered.lock,
         };
         log.shared.request_preparation();
         Ok(log)
+    }
+
+    /// Sets what is told first when raft asks for something that cannot be read. Raft knows no error
+    /// but its own kinds and panics on any other, so this is the only way to end in good order: a
+    /// handler that does not end the process is followed by that panic.
+    pub fn on_read_failure(&mut self, handler: impl Fn(&LogError) + Send + Sync + 'static) {
+        self.on_read_failure = Some(Box::new(handler));
     }
 
     /// Index of the last entry; that of the log's start when there is none.

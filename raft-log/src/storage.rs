@@ -1,6 +1,7 @@
 //! The log as raft's `Storage`.
 //!
-//! Invariant: what raft reads here is verified against its checksums, or an error.
+//! Invariant: what raft reads here is verified against its checksums, or an error that the log's
+//! owner is told of before raft is.
 
 use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
@@ -9,13 +10,19 @@ use crate::disk::Disk;
 use crate::error::LogError;
 use crate::log::Log;
 
-fn for_raft(error: LogError) -> raft::Error {
-    match error {
-        LogError::Compacted { .. } => raft::Error::Store(StorageError::Compacted),
-        LogError::Unavailable { .. } => raft::Error::Store(StorageError::Unavailable),
-        other => {
-            tracing::error!(error = %other, "the log cannot be read");
-            raft::Error::Store(StorageError::Other(Box::new(other)))
+impl<D: Disk> Log<D> {
+    /// Holds no lock, because the handler may end the process.
+    fn for_raft(&self, error: LogError) -> raft::Error {
+        match error {
+            LogError::Compacted { .. } => raft::Error::Store(StorageError::Compacted),
+            LogError::Unavailable { .. } => raft::Error::Store(StorageError::Unavailable),
+            other => {
+                tracing::error!(error = %other, "the log cannot be read");
+                if let Some(handler) = &self.on_read_failure {
+                    handler(&other);
+                }
+                raft::Error::Store(StorageError::Other(Box::new(other)))
+            }
         }
     }
 }
@@ -38,13 +45,17 @@ impl<D: Disk> Storage for Log<D> {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        let table = self.shared.table();
-        assert!(high <= table.end.index.0 + 1, "entries up to {high} of {}", table.end.index);
-        table.entries(low, high, max_size.into().unwrap_or(u64::MAX)).map_err(for_raft)
+        let read = {
+            let table = self.shared.table();
+            assert!(high <= table.end.index.0 + 1, "entries up to {high} of {}", table.end.index);
+            table.entries(low, high, max_size.into().unwrap_or(u64::MAX))
+        };
+        read.map_err(|error| self.for_raft(error))
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        self.shared.table().term(index).map_err(for_raft)
+        let read = self.shared.table().term(index);
+        read.map_err(|error| self.for_raft(error))
     }
 
     fn first_index(&self) -> raft::Result<u64> {
@@ -66,7 +77,7 @@ impl<D: Disk> Storage for Log<D> {
         match self.snapshots.at(start.position) {
             Ok(Some(snapshot)) => Ok(snapshot.to_raft()),
             Ok(None) => Err(unavailable),
-            Err(error) => Err(for_raft(error)),
+            Err(error) => Err(self.for_raft(error)),
         }
     }
 }

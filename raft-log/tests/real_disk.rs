@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
@@ -239,4 +240,26 @@ fn damage_is_an_error_wherever_it_is() {
     let log = open(dir.path());
     let error = log.reader().entries_from(Position(0), usize::MAX).unwrap_err();
     assert_eq!(error.fatal(), Some(Fatal::LogCorrupt), "{error}");
+}
+
+#[test]
+fn damage_that_raft_meets_is_told_before_raft_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    log.on_read_failure(move |error| telling.lock().unwrap().push(error.clone()));
+    fill(&mut log, 1..=40, 1);
+    sync(&mut log);
+    let damaged = log.reader().position_of(LogIndex(5)).unwrap();
+    let path = dir.path().join(format!("{:020}", 0));
+    flip(&path, damaged.0 + ENTRY_HEADER_BYTES + 20);
+    let context = || GetEntriesContext::empty(false);
+    assert_eq!(log.entries(1, 5, None, context()).unwrap().len(), 4);
+    assert!(told.lock().unwrap().is_empty(), "nothing damaged was read");
+    assert!(log.entries(3, 8, None, context()).is_err());
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 1);
+    let LogError::Corrupt { file, position, .. } = &told[0] else { panic!("{}", told[0]) };
+    assert_eq!((file, *position), (&path, damaged));
 }

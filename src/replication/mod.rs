@@ -76,6 +76,11 @@ impl Replica {
         let aligned = recovery::align(&mut log, &mut machine)?;
         let (reader, snapshots) = (log.reader(), log.snapshots());
         let config = options.raft_config(aligned.applied.0);
+        let (group, member) = (options.group.clone(), options.member);
+        let on_fatal = Arc::clone(&options.on_fatal);
+        log.on_read_failure(move |error| {
+            end_member(&group, member, &MemberError::Log(error.clone()), &on_fatal);
+        });
         let raft = RawNode::new(&config, log, &slog_bridge::logger(&options.group))?;
         let listener = listen(&mut options).await?;
         let (peers, events) = start_peers(&options, listener);

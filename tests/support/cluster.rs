@@ -73,6 +73,10 @@ impl Cluster {
         &self.brokers[member]
     }
 
+    pub fn process_mut(&mut self, member: usize) -> &mut Process {
+        &mut self.brokers[member]
+    }
+
     /// A connection to a member's client port.
     pub fn connect(&self, member: usize) -> Wire {
         Wire::connect(self.addresses[member]).unwrap()
