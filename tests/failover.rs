@@ -6,7 +6,6 @@ mod support;
 
 use std::time::Duration;
 
-use serde_json::Value;
 use support::cluster::Cluster;
 use support::load::{Acknowledged, Load};
 use support::poll;
@@ -40,22 +39,10 @@ fn when_the_leader_is_killed_another_leads_within_two_seconds_and_the_old_one_fo
     assert_eq!(cluster.leader(), Some(new), "the one that came back does not take over");
     all.assert_stored(&mut cluster.connect(old), TOPIC, QUEUES);
 
-    let logs = poll::until("all members have the same log", LIMIT, || {
-        let logs = raft_status(&cluster);
-        let same = |key: &str| logs.iter().all(|log| log[key] == logs[0][key]);
-        let keys = ["term", "commit", "applied", "lastIndex", "firstPosition", "lastPosition"];
-        (logs.len() == 3 && keys.into_iter().all(same)).then_some(logs)
-    });
+    let logs = cluster.await_equal_logs(LIMIT);
     for log in &logs {
         assert_eq!(log["applied"], log["lastIndex"], "{log}");
         let leads = log["member"].as_u64() == Some(new as u64 + 1);
         assert_eq!(log["role"], if leads { "Leader" } else { "Follower" }, "{log}");
     }
-}
-
-/// What each member says of itself, as `raftmq admin raftStatus` prints it.
-fn raft_status(cluster: &Cluster) -> Vec<Value> {
-    let printed = cluster.admin(&["raftStatus", "-o", "json"]);
-    let members: Value = serde_json::from_str(&printed).unwrap();
-    members.as_array().unwrap().iter().map(|member| member["status"].clone()).collect()
 }

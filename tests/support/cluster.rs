@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::poll;
 use super::process::Process;
 use super::wire::Wire;
@@ -143,6 +145,24 @@ impl Cluster {
         let problem = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {printed}{problem}");
         printed
+    }
+
+    /// What each member says of itself, as `raftmq admin raftStatus` prints it.
+    pub fn raft_status(&self) -> Vec<Value> {
+        let printed = self.admin(&["raftStatus", "-o", "json"]);
+        let members: Value = serde_json::from_str(&printed).unwrap();
+        members.as_array().unwrap().iter().map(|member| member["status"].clone()).collect()
+    }
+
+    /// Waits until all members have one log and have applied it; what each says of itself then.
+    pub fn await_equal_logs(&self, limit: Duration) -> Vec<Value> {
+        let keys = ["term", "commit", "applied", "lastIndex", "firstPosition", "lastPosition"];
+        poll::until("all members have the same log", limit, || {
+            let logs = self.raft_status();
+            let same = |key: &str| logs.iter().all(|log| log[key] == logs[0][key]);
+            let applied = logs.iter().all(|log| log["applied"] == log["lastIndex"]);
+            (logs.len() == MEMBERS && keys.into_iter().all(same) && applied).then_some(logs)
+        })
     }
 }
 

@@ -50,7 +50,9 @@ impl Load {
     pub fn finish(self, all: &mut Acknowledged) {
         self.stop.store(true, Ordering::Relaxed);
         for sender in self.senders {
-            all.0.extend(sender.join().unwrap().0);
+            for ((queue, offset), body) in sender.join().unwrap().0 {
+                all.add(queue, offset, body);
+            }
         }
     }
 }
@@ -58,6 +60,12 @@ impl Load {
 impl Acknowledged {
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// An answer promised that `body` stands there.
+    pub fn add(&mut self, queue: i32, offset: i64, body: Vec<u8>) {
+        let before = self.0.insert((queue, offset), body);
+        assert!(before.is_none(), "offset {offset} of queue {queue} was promised twice");
     }
 
     /// Reads every queue from its first offset and compares.

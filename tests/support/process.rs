@@ -7,7 +7,10 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use super::poll;
+
 const LOG_TAIL_LINES: usize = 40;
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running child. Standard output can be awaited; both outputs are kept in a file.
 pub struct Process {
@@ -81,8 +84,22 @@ impl Process {
         self.signal("TERM");
     }
 
-    /// Sends a signal by its name.
-    pub fn signal(&mut self, name: &str) {
+    /// SIGSTOP, and waits until no thread of the process runs any more.
+    pub fn pause(&mut self) {
+        self.signal("STOP");
+        poll::until("the process is stopped", STOP_LIMIT, || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+            // The name in parentheses may hold anything; the state follows it.
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T').then_some(())
+        });
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&mut self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(status.unwrap().success(), "SIG{name} for {}", self.name);

@@ -1,0 +1,82 @@
+//! The leader stops for a while, as a process does whose machine is suspended: another leads, and
+//! the old one, which at first does not know, acknowledges nothing of its own any more.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use support::cluster::Cluster;
+use support::load::{Acknowledged, Load};
+use support::poll;
+use support::wire::{SUCCESS, Wire};
+
+const TOPIC: &str = "Paused";
+const QUEUES: i32 = 4;
+const LATE_SENDS: usize = 100;
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_leader_that_was_paused_acknowledges_nothing_of_its_own_and_follows() {
+    let mut cluster = Cluster::start();
+    let (old, _) = cluster.await_leader(None);
+    cluster.connect(old).create_topic(TOPIC, QUEUES).unwrap();
+    let mut all = Acknowledged::default();
+    let load = Load::start(cluster.address(old), TOPIC, QUEUES, 0);
+    poll::until("sends acknowledged", LIMIT, || (load.acknowledged() >= 1_000).then_some(()));
+    let mut late = cluster.connect(old);
+    late.max_offset(TOPIC, 0).unwrap();
+    let old_term = term_of(&cluster, old);
+
+    cluster.process_mut(old).pause();
+    // They lie in its socket: the first thing that it reads when it goes on, still leader.
+    let waiting = send_late(&mut late);
+    let (new, _) = cluster.await_leader(Some(old));
+    let other = Load::start(cluster.address(new), TOPIC, QUEUES, 1);
+    poll::until("sends acknowledged", LIMIT, || (other.acknowledged() >= 2_000).then_some(()));
+    cluster.process_mut(old).resume();
+
+    // What it says was stored must be there: by the new leader, which it may have forwarded to.
+    receive_late(&mut late, waiting, &mut all);
+    load.finish(&mut all);
+    other.finish(&mut all);
+    let logs = cluster.await_equal_logs(LIMIT);
+    assert_eq!(cluster.leader(), Some(new), "the one that was paused does not take over");
+    for log in &logs {
+        let leads = log["member"].as_u64() == Some(new as u64 + 1);
+        assert_eq!(log["role"], if leads { "Leader" } else { "Follower" }, "{log}");
+        assert!(log["term"].as_u64() > Some(old_term), "{log}");
+    }
+    for member in [new, old] {
+        all.assert_stored(&mut cluster.connect(member), TOPIC, QUEUES);
+    }
+}
+
+fn term_of(cluster: &Cluster, member: usize) -> u64 {
+    let logs = cluster.raft_status();
+    let own = logs.iter().find(|log| log["member"].as_u64() == Some(member as u64 + 1));
+    own.unwrap()["term"].as_u64().unwrap()
+}
+
+/// Bodies by the opaque that their answers will carry.
+fn send_late(wire: &mut Wire) -> BTreeMap<i32, Vec<u8>> {
+    let send = |number: usize| {
+        let body = format!("late-{number}").into_bytes();
+        let queue = i32::try_from(number).unwrap() % QUEUES;
+        (wire.request_send(TOPIC, queue, &body).unwrap(), body)
+    };
+    (0..LATE_SENDS).map(send).collect()
+}
+
+/// Every one is answered, whatever the answer is.
+fn receive_late(wire: &mut Wire, mut waiting: BTreeMap<i32, Vec<u8>>, all: &mut Acknowledged) {
+    while !waiting.is_empty() {
+        let answer = wire.receive().unwrap();
+        let body = waiting.remove(&answer.opaque).expect("an answer to what was asked");
+        if answer.code == SUCCESS {
+            all.add(answer.number("queueId") as i32, answer.number("queueOffset"), body);
+        }
+    }
+}
