@@ -28,7 +28,7 @@ const BLOCK_BYTES: usize = 4096;
 pub enum Loss {
     /// All of it is lost.
     All,
-    /// Nothing is lost: the process died, the machine did not.
+    /// Nothing is lost yet: the process died, the machine did not. What was not synced still is not.
     Nothing,
     /// Each sector and each name by itself, from this seed; some files wholly.
     Torn(u64),
@@ -93,7 +93,7 @@ impl Inode {
     fn lose_power(&mut self, loss: Loss, dice: &mut Dice) {
         match loss {
             Loss::All => {}
-            Loss::Nothing => self.sync(),
+            Loss::Nothing => return,
             Loss::Torn(_) => match dice.roll() % 4 {
                 0 => {}
                 1 => self.sync(),
@@ -130,6 +130,13 @@ impl Renaming {
                 names.remove(from);
                 names.insert(to.clone(), *inode);
             }
+        }
+    }
+
+    fn inode(&self) -> Option<u64> {
+        match self {
+            Self::Create { inode, .. } | Self::Rename { inode, .. } => Some(*inode),
+            Self::Remove { .. } => None,
         }
     }
 
@@ -310,18 +317,17 @@ impl SimDisk {
     pub fn restart(&self, loss: Loss) {
         let mut world = self.world();
         let mut dice = Dice(if let Loss::Torn(seed) = loss { seed } else { 0 });
-        for renaming in std::mem::take(&mut world.renamings) {
-            let kept = match loss {
-                Loss::All => false,
-                Loss::Nothing => true,
-                Loss::Torn(_) => dice.coin(),
-            };
-            if kept {
-                renaming.apply(&mut world.durable_names);
+        if loss != Loss::Nothing {
+            for renaming in std::mem::take(&mut world.renamings) {
+                if matches!(loss, Loss::Torn(_)) && dice.coin() {
+                    renaming.apply(&mut world.durable_names);
+                }
             }
+            world.names = world.durable_names.clone();
         }
-        world.names = world.durable_names.clone();
-        let named: BTreeSet<u64> = world.names.values().copied().collect();
+        let named = world.names.values().chain(world.durable_names.values());
+        let pending = world.renamings.iter().filter_map(Renaming::inode);
+        let named: BTreeSet<u64> = named.copied().chain(pending).collect();
         world.inodes.retain(|inode, _| named.contains(inode));
         for inode in world.inodes.values_mut() {
             inode.lose_power(loss, &mut dice);
@@ -373,6 +379,14 @@ impl SimDisk {
     /// What maps answer to [`DiskMap::has_slices`].
     pub fn set_slices_alive(&self, alive: bool) {
         self.world().slices_alive = alive;
+    }
+
+    /// What a range of a file, or the part of it that there is, would be if power went right now.
+    pub fn durable(&self, path: &Path, range: Range<u64>) -> Option<Vec<u8>> {
+        let world = self.world();
+        let durable = &world.inodes[world.durable_names.get(path)?].durable;
+        let end = usize::try_from(range.end).ok()?.min(durable.len());
+        Some(durable.get(usize::try_from(range.start).ok()?..end)?.to_vec())
     }
 
     /// The bytes of a file as a reader sees them now.
@@ -532,8 +546,8 @@ impl DiskFile for SimFile {
     }
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write_at(&bytes, offset)
+        let slices: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        self.write_at(&slices.concat(), offset)
     }
 
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
