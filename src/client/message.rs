@@ -116,6 +116,9 @@ pub struct SendResult {
     pub queue: MessageQueue,
     /// Its offset in the queue; of a batch, the first one's.
     pub queue_offset: i64,
+    /// How often it was sent. What became of the earlier ones is unknown: up to this many copies may be
+    /// stored.
+    pub attempts: u32,
 }
 
 /// A message as it was received.

@@ -268,7 +268,7 @@ impl Inner {
         loop {
             attempts += 1;
             let error = match self.attempt(payload, fixed.as_ref(), &mut tried, deadline).await {
-                Ok(result) => return Ok(result),
+                Ok(result) => return Ok(SendResult { attempts, ..result }),
                 Err(error) => error,
             };
             let next = classify(&error);
@@ -358,6 +358,7 @@ fn read_result(
         offset_message_id: answer.text("msgId").unwrap_or_default().to_owned(),
         queue: MessageQueue { queue_id, ..queue.clone() },
         queue_offset: answer.number("queueOffset")?,
+        attempts: 1,
     })
 }
 
