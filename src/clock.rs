@@ -13,5 +13,35 @@ pub fn now_ms() -> i64 {
     #[allow(clippy::disallowed_methods)]
     let now = SystemTime::now();
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    #[cfg(madsim)]
+    let now_ms = now_ms.saturating_add(skew::offset_ms());
+    now_ms
+}
+
+#[cfg(madsim)]
+pub use skew::set_offset_ms;
+
+/// Each simulated node's wall clock.
+#[cfg(madsim)]
+mod skew {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use madsim::task::NodeId;
+
+    thread_local! {
+        /// A simulation lives on one thread.
+        static OFFSETS_MS: RefCell<BTreeMap<NodeId, i64>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    /// Sets how far a node's clock is off from now on.
+    pub fn set_offset_ms(node: NodeId, offset_ms: i64) {
+        OFFSETS_MS.with_borrow_mut(|offsets| offsets.insert(node, offset_ms));
+    }
+
+    pub(super) fn offset_ms() -> i64 {
+        let node = madsim::plugin::node();
+        OFFSETS_MS.with_borrow(|offsets| offsets.get(&node).copied().unwrap_or(0))
+    }
 }

@@ -13,6 +13,8 @@ use crate::store::StoreError;
 use crate::store::checkpoint::{CheckpointStore, SledCheckpoint};
 use crate::store::worker::Worker;
 
+const CHECKPOINT_INTERVAL_BYTES: u64 = 16 << 20;
+
 /// One machine, as a broker sees it.
 pub trait Host {
     /// Its disk.
@@ -26,6 +28,11 @@ pub trait Host {
     /// # Errors
     /// When neither an old one can be used nor a new one made.
     fn open_checkpoint(&self, dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError>;
+
+    /// Bytes of log between two checkpoints: about what a restart replays.
+    fn checkpoint_interval_bytes(&self) -> u64 {
+        CHECKPOINT_INTERVAL_BYTES
+    }
 
     /// Who writes derived files.
     ///

@@ -21,7 +21,7 @@ use super::commits::OffsetCommits;
 use super::core::Core;
 use super::dispatch::{Dispatcher, refuse};
 use super::duties::{self, Effects};
-use super::group::{self, Group, GroupOptions};
+use super::group::{self, Group, GroupOptions, GroupView};
 use super::host::{Host, ThisMachine};
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
@@ -230,6 +230,11 @@ impl Broker {
     /// Its place in the raft group, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
         self.core.status.clone()
+    }
+
+    /// What its copy of the log says.
+    pub fn view(&self) -> &GroupView {
+        &self.core.view
     }
 
     /// The line that scripts wait for.

@@ -56,9 +56,6 @@ pub struct GroupOptions {
     pub sink: Arc<dyn EffectsSink>,
 }
 
-/// Bytes of log between two checkpoints, unless set otherwise.
-const CHECKPOINT_INTERVAL_BYTES: u64 = 16 << 20;
-
 impl GroupOptions {
     /// A group's usual parts: its log, and in `dir` the extents' indexes and the checkpoint, written
     /// by a thread of their own.
@@ -83,7 +80,7 @@ impl GroupOptions {
             files: Arc::new(DirectoryFiles::new(host.disk(), &dir.join("extents"))?),
             extent_bytes,
             checkpoint: host.open_checkpoint(&dir.join("checkpoint"))?,
-            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES,
+            checkpoint_interval_bytes: host.checkpoint_interval_bytes(),
             worker: Arc::new(worker),
             sink,
         })
