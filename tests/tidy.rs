@@ -29,7 +29,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[(
     "the one place where tests ask again: other processes announce nothing",
 )];
 
-const SOURCE_FOLDERS: &[&str] = &["src", "raft-log", "tests", "fuzz", "benches"];
+const SOURCE_FOLDERS: &[&str] = &["src", "raft-log", "tests", "fuzz", "benches", "simulation"];
 const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "corpus", "artifacts", "raftmq-data"];
 
 #[test]

@@ -1,0 +1,408 @@
+//! The nodes of a run and what can be done to them: name server, members of the broker group, clients.
+//!
+//! Invariant: every operation may be asked for at any time, and does nothing when the member is not in
+//! the state for it, so that faults may overlap. A process that says it must end has ended: it is
+//! killed before it does anything else, and that is a finding unless a fault explains it.
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use madsim::runtime::Handle;
+use madsim::task::NodeId;
+use raft_log::LogOptions;
+use raftmq::broker::Broker;
+use raftmq::broker::group::GroupView;
+use raftmq::config::{BrokerConfig, Configuration, NamesrvConfig};
+use raftmq::namesrv::NameServer;
+use raftmq::replication::{Listen, ReplicaStatus};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::invariants::Findings;
+use crate::machine::Machine;
+use crate::network::Network;
+use crate::parameters::Parameters;
+use crate::trace::Trace;
+
+const CLUSTER: &str = "simulated";
+const GROUP: &str = "group-a";
+const CLIENT_PORT: u16 = 10_911;
+const PEER_PORT: u16 = 40_911;
+/// Where clients and brokers find the name server.
+pub const NAME_SERVER: &str = "10.0.1.1:9876";
+/// How long an orderly stop may take before the process is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How soon after its end a process is started again by whoever watches it.
+const REVIVAL: Duration = Duration::from_secs(1);
+/// How often processes are watched.
+const WATCH: Duration = Duration::from_millis(5);
+
+/// What a member's process shows while it runs.
+#[derive(Clone)]
+pub struct Live {
+    /// Its place in the raft group.
+    pub status: watch::Receiver<ReplicaStatus>,
+    /// Its state.
+    pub view: GroupView,
+}
+
+/// Whether a member's process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It does.
+    Up,
+    /// It does, and gets no time.
+    Paused,
+    /// It does not.
+    Down,
+}
+
+#[derive(Default)]
+struct Slot {
+    live: Option<Live>,
+    stopped: bool,
+    failed: Option<String>,
+}
+
+/// One member of the broker group.
+pub struct Member {
+    /// Its machine.
+    pub machine: Machine,
+    /// Its node.
+    pub node: NodeId,
+    /// Where its log is.
+    pub log_dir: PathBuf,
+    running: Mutex<Running>,
+    slot: Arc<Mutex<Slot>>,
+    stop: Arc<Notify>,
+    /// Its next end is explained by a fault.
+    doomed: AtomicBool,
+}
+
+impl Member {
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its process runs.
+    pub fn running(&self) -> Running {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_running(&self, running: Running) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
+    /// What its process shows, once it has started.
+    pub fn live(&self) -> Option<Live> {
+        self.slot().live.clone()
+    }
+
+    /// What it says about itself.
+    pub fn status(&self) -> Option<ReplicaStatus> {
+        Some(self.live()?.status.borrow().clone())
+    }
+}
+
+/// See the module.
+pub struct Cluster {
+    /// The members.
+    pub members: Vec<Member>,
+    /// The name server's node.
+    pub name_server: NodeId,
+    /// What connects them.
+    pub network: Network,
+    /// The run's events.
+    pub trace: Trace,
+    /// Where unexplained ends are reported.
+    pub findings: Findings,
+    parameters: Arc<Parameters>,
+    name_server_up: AtomicBool,
+}
+
+impl Cluster {
+    /// Starts name server and brokers; `clients` are nodes that only the network has to know.
+    pub fn start(
+        parameters: Arc<Parameters>,
+        clients: &[NodeId],
+        trace: Trace,
+        findings: Findings,
+    ) -> Arc<Cluster> {
+        let name_server = start_name_server(&parameters);
+        let members: Vec<Member> =
+            (0..parameters.members).map(|number| start_member(&parameters, number)).collect();
+        let mut nodes: Vec<NodeId> = members.iter().map(|member| member.node).collect();
+        nodes.push(name_server);
+        nodes.extend(clients);
+        let network = Network::between(nodes);
+        network.set_latency_ms(parameters.network_ms);
+        let name_server_up = AtomicBool::new(true);
+        let cluster = Arc::new(Cluster {
+            members,
+            name_server,
+            network,
+            trace,
+            findings,
+            parameters,
+            name_server_up,
+        });
+        tokio::spawn(watch_processes(Arc::clone(&cluster)));
+        cluster
+    }
+
+    /// The member that serves as leader in the highest term; none while nobody does.
+    pub fn leader(&self) -> Option<usize> {
+        let serving = (0..self.members.len()).filter_map(|number| {
+            let status = self.members[number].status()?;
+            status.serving.then_some((status.term.0, number))
+        });
+        serving.max().map(|(_, number)| number)
+    }
+
+    /// Members whose process runs.
+    pub fn up(&self) -> Vec<usize> {
+        let up = |number: &usize| self.members[*number].running() == Running::Up;
+        (0..self.members.len()).filter(up).collect()
+    }
+
+    /// The process ends at once; what it wrote stays in the machine's cache.
+    pub fn kill(&self, number: usize) {
+        let member = &self.members[number];
+        if member.running() == Running::Down {
+            return;
+        }
+        self.trace.tell(format_args!("{} is killed", member.machine.name));
+        self.end_process(member);
+        member.machine.process_ended();
+    }
+
+    /// The machine loses power, whether or not its process runs.
+    pub fn lose_power(&self, number: usize) {
+        let member = &self.members[number];
+        self.trace.tell(format_args!("{} loses power", member.machine.name));
+        self.end_process(member);
+        member.machine.lose_power();
+    }
+
+    fn end_process(&self, member: &Member) {
+        if member.running() != Running::Down {
+            Handle::current().kill(member.node);
+        }
+        *member.slot() = Slot::default();
+        member.set_running(Running::Down);
+        member.doomed.store(false, Ordering::Relaxed);
+        // What it said in its last moments.
+        let _ = member.machine.take_fatal();
+    }
+
+    /// The power of the machine's disk goes in the middle of its `calls`th call from now on.
+    pub fn doom(&self, number: usize, calls: u64) {
+        let member = &self.members[number];
+        if member.running() == Running::Up {
+            let name = &member.machine.name;
+            self.trace.tell(format_args!("{name} will lose power during disk call {calls}"));
+            member.doomed.store(true, Ordering::Relaxed);
+            member.machine.disk.power_off_at_call(calls);
+        }
+    }
+
+    /// Starts the process of a member that is down.
+    pub fn start_again(&self, number: usize) {
+        let member = &self.members[number];
+        if member.running() != Running::Down {
+            return;
+        }
+        self.trace.tell(format_args!("{} starts again", member.machine.name));
+        member.set_running(Running::Up);
+        Handle::current().restart(member.node);
+    }
+
+    /// The process gets no time any more; its connections stay.
+    pub fn pause(&self, number: usize) {
+        let member = &self.members[number];
+        if member.running() == Running::Up {
+            self.trace.tell(format_args!("{} is stopped (SIGSTOP)", member.machine.name));
+            member.set_running(Running::Paused);
+            Handle::current().pause(member.node);
+        }
+    }
+
+    /// A paused process goes on.
+    pub fn resume(&self, number: usize) {
+        let member = &self.members[number];
+        if member.running() == Running::Paused {
+            self.trace.tell(format_args!("{} goes on", member.machine.name));
+            member.set_running(Running::Up);
+            Handle::current().resume(member.node);
+        }
+    }
+
+    /// Stops the process in good order; one that takes too long is killed.
+    pub async fn stop(&self, number: usize) {
+        let member = &self.members[number];
+        if member.running() != Running::Up || member.live().is_none() {
+            return;
+        }
+        self.trace.tell(format_args!("{} is asked to stop", member.machine.name));
+        member.stop.notify_one();
+        let stopped = async {
+            while !member.slot().stopped && member.running() == Running::Up {
+                sleep(WATCH).await;
+            }
+        };
+        let in_time = timeout(STOP_LIMIT, stopped).await.is_ok();
+        if member.running() == Running::Down {
+            return;
+        }
+        let how = if in_time { "has stopped" } else { "does not stop, and is killed" };
+        self.trace.tell(format_args!("{} {how}", member.machine.name));
+        self.end_process(member);
+        member.machine.process_ended();
+    }
+
+    /// The name server is gone.
+    pub fn kill_name_server(&self) {
+        if self.name_server_up.swap(false, Ordering::Relaxed) {
+            self.trace.tell(format_args!("the name server is killed"));
+            Handle::current().kill(self.name_server);
+        }
+    }
+
+    /// It is back, and knows nothing.
+    pub fn start_name_server_again(&self) {
+        if !self.name_server_up.swap(true, Ordering::Relaxed) {
+            self.trace.tell(format_args!("the name server starts again, empty"));
+            Handle::current().restart(self.name_server);
+        }
+    }
+
+    /// Ends what still runs, so that disks can be examined. Caches stay.
+    pub fn end(&self) {
+        for number in 0..self.members.len() {
+            self.resume(number);
+            self.kill(number);
+        }
+        self.kill_name_server();
+    }
+
+    /// What a member's log is opened with.
+    pub fn log_options(&self, number: usize) -> LogOptions {
+        let voters = (1..=self.members.len() as u64).collect();
+        let mut options = LogOptions::new(CLUSTER, GROUP, &format!("n{number}"), voters);
+        options.segment_bytes = self.parameters.segment_bytes;
+        options
+    }
+}
+
+/// Takes processes that must end off their nodes, and starts them again after a while, as a service
+/// manager would.
+async fn watch_processes(cluster: Arc<Cluster>) {
+    loop {
+        sleep(WATCH).await;
+        for (number, member) in cluster.members.iter().enumerate() {
+            let name = &member.machine.name;
+            let doomed = member.doomed.load(Ordering::Relaxed);
+            if doomed && member.machine.disk.is_powered_off() {
+                cluster.lose_power(number);
+                revive(&cluster, number);
+                continue;
+            }
+            let failed = member.slot().failed.take();
+            let fatal = member.machine.take_fatal().map(|fatal| format!("{fatal}"));
+            let Some(reason) = fatal.or(failed) else { continue };
+            cluster.trace.tell(format_args!("{name} ended: {reason}"));
+            cluster.findings.report("no member ends by itself", format!("{name}: {reason}"));
+            cluster.kill(number);
+            revive(&cluster, number);
+        }
+    }
+}
+
+fn revive(cluster: &Arc<Cluster>, number: usize) {
+    let cluster = Arc::clone(cluster);
+    tokio::spawn(async move {
+        sleep(REVIVAL).await;
+        cluster.start_again(number);
+    });
+}
+
+fn start_name_server(parameters: &Parameters) -> NodeId {
+    let machine = Machine::new("namesrv", parameters.seed, parameters.disk.clone(), 0);
+    let init = move || {
+        let machine = machine.clone();
+        async move {
+            let text = "kvConfigPath=/namesrv/kvConfig.json\nlistenPort=9876\n\
+                        routeGraceMillis=3000\nrouteSettleMillis=500\n";
+            let config = NamesrvConfig::from_text(text).expect("the settings above are right");
+            machine.process_ended();
+            let started = NameServer::start_on(machine.disk.clone(), config, None).await;
+            let _server = started.expect("a name server needs nothing but its port");
+            pending::<()>().await;
+        }
+    };
+    let ip = "10.0.1.1".parse().expect("an address");
+    Handle::current().create_node().name("namesrv").ip(ip).init(init).build().id()
+}
+
+fn member_ip(number: usize) -> String {
+    format!("10.0.0.{}", number + 1)
+}
+
+fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
+    let name = format!("n{number}");
+    let interval = parameters.checkpoint_interval_bytes;
+    let machine = Machine::new(&name, parameters.seed, parameters.disk.clone(), interval);
+    let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), Arc::new(Notify::new()));
+    let text = broker_settings(parameters, number);
+    let config = BrokerConfig::from_text(&text).expect("the settings are right");
+    let log_dir = config.store_path_dledger_commit_log.clone();
+    let init = {
+        let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), Arc::clone(&stop));
+        move || serve(machine.clone(), config.clone(), Arc::clone(&slot), Arc::clone(&stop))
+    };
+    let ip = member_ip(number).parse().expect("an address");
+    let node = Handle::current().create_node().name(&name).ip(ip).init(init).build().id();
+    let running = Mutex::new(Running::Up);
+    Member { machine, node, log_dir, running, slot, stop, doomed: AtomicBool::new(false) }
+}
+
+/// One life of a member's process.
+async fn serve(machine: Machine, config: BrokerConfig, slot: Arc<Mutex<Slot>>, stop: Arc<Notify>) {
+    let slot = || slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let listen = Listen::Address(config.own_peer().address());
+    match Broker::start_on(&machine.boot(), config, listen).await {
+        Ok(broker) => {
+            slot().live = Some(Live { status: broker.status(), view: broker.view().clone() });
+            stop.notified().await;
+            broker.shutdown().await;
+            slot().stopped = true;
+        }
+        Err(error) => slot().failed = Some(format!("it does not start: {error}")),
+    }
+    pending::<()>().await;
+}
+
+fn broker_settings(parameters: &Parameters, number: usize) -> String {
+    let peers: Vec<String> = (0..parameters.members)
+        .map(|number| format!("n{number}-{}:{PEER_PORT}", member_ip(number)))
+        .collect();
+    format!(
+        "brokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
+         dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={CLIENT_PORT}\n\
+         namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
+         storePathRootDir=/n{number}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
+         raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
+         defaultTopicQueueNums={}\nmemoryBudgetBytes=33554432\n",
+        peers.join(";"),
+        member_ip(number),
+        parameters.segment_bytes,
+        parameters.extent_bytes,
+        parameters.election_timeout_ms,
+        parameters.heartbeat_interval_ms,
+        parameters.entry_bytes_max,
+        parameters.queues,
+    )
+}

@@ -1,0 +1,129 @@
+//! What the command line asks for, and how a run is reported.
+//!
+//! Invariant: see `main`.
+
+use std::ops::Range;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser;
+use simulation::parameters::Parameters;
+use simulation::run::{Plan, Report, play};
+use simulation::scenarios;
+use simulation::sweep::{FIGURES, Sweep};
+use simulation::trace::Telling;
+
+/// Plays clusters from seeds, with faults, and checks what must hold.
+#[derive(Debug, Parser)]
+#[command(name = "cargo sim --")]
+struct Arguments {
+    /// Play this seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Play the seeds from A up to but without B, each in a process of its own.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// Processes at a time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Begin no seed after this many minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Tell a story; without a name, list them.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    scenario: Option<String>,
+    /// Print the story of a seed while it is played.
+    #[arg(long)]
+    story: bool,
+    /// Print the brokers' own log lines, by this filter, to standard error.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Print every event.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let parsed =
+        text.split_once("..").and_then(|(begin, end)| Some(begin.parse().ok()?..end.parse().ok()?));
+    parsed.ok_or_else(|| format!("{text:?} is not like 0..500"))
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(filter) = &arguments.log {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    if let Some(seeds) = arguments.seeds {
+        let limit = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
+        let sweep = Sweep { seeds, jobs: arguments.jobs.max(1), limit };
+        return sweep.run().unwrap_or_else(|error| {
+            eprintln!("the sweep cannot run: {error}");
+            ExitCode::FAILURE
+        });
+    }
+    if let Some(name) = &arguments.scenario {
+        return tell(name, &arguments);
+    }
+    let parameters = Parameters::of(arguments.seed);
+    println!("{parameters}");
+    let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
+    finish(&report, &format!("--seed {}", arguments.seed))
+}
+
+fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {
+    match (arguments.trace, arguments.story) {
+        (true, _) => Telling::Everything,
+        (_, true) => Telling::Story,
+        _ => otherwise,
+    }
+}
+
+fn tell(name: &str, arguments: &Arguments) -> ExitCode {
+    let Some(scenario) = scenarios::named(name) else {
+        for scenario in scenarios::ALL {
+            println!("{:<20} {}", scenario.name, scenario.question);
+        }
+        return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
+    println!("{}", scenario.question);
+    let parameters = Parameters::calm(arguments.seed);
+    println!("{parameters}");
+    let report = play(parameters, Plan::Scenario(scenario), telling(arguments, Telling::Story));
+    finish(&report, &format!("--scenario {name} --seed {}", arguments.seed))
+}
+
+fn finish(report: &Report, again: &str) -> ExitCode {
+    let [acknowledged, failed, unknown] = report.sends;
+    println!(
+        "{acknowledged} sends acknowledged, {failed} refused, {unknown} unknown; {} deliveries; {} \
+         terms with a leader; states compared at {} indexes",
+        report.deliveries, report.terms, report.indexes
+    );
+    println!(
+        "{FIGURES}simulated_ms={} events={} acknowledged={acknowledged} unknown={unknown} terms={} {}",
+        report.simulated.as_millis(),
+        report.events,
+        report.terms,
+        report.faults
+    );
+    if report.findings.is_empty() {
+        println!("trace {:016x}", report.hash);
+        return ExitCode::SUCCESS;
+    }
+    for finding in &report.findings {
+        println!("FOUND {finding}");
+    }
+    let commit = commit().map(|commit| format!("  # at {commit}")).unwrap_or_default();
+    println!("cargo sim -- {again}{commit}");
+    ExitCode::FAILURE
+}
+
+/// The commit of the tree, as far as it can be known.
+fn commit() -> Option<String> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let output = Command::new("git").args(["-C", root, "rev-parse", "--short", "HEAD"]).output();
+    let text = String::from_utf8(output.ok()?.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|commit| !commit.is_empty())
+}

@@ -1,0 +1,119 @@
+//! What goes wrong, and how often it did.
+//!
+//! Invariant: every kind has a name that the command line prints and counts; a fault is counted when it
+//! strikes, not when it is planned.
+
+mod nemesis;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use nemesis::{heal, torment};
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The leader's process is killed.
+    KillLeader,
+    /// Some member's process is killed.
+    KillMember,
+    /// One machine loses power.
+    PowerOne,
+    /// All machines lose power at once.
+    PowerAll,
+    /// Power goes in the middle of a disk call.
+    PowerAtCall,
+    /// A process gets no time for a while.
+    Pause,
+    /// A member is asked to stop, and started again.
+    Stop,
+    /// The leader is cut off from everybody.
+    IsolateLeader,
+    /// The members fall into two parts.
+    Split,
+    /// A link works in one direction only.
+    OneWay,
+    /// Two members cannot reach each other, and all others can.
+    Bridge,
+    /// The network loses messages.
+    Loss,
+    /// A link comes and goes.
+    Flap,
+    /// A machine's disk becomes slow.
+    SlowDisk,
+    /// A machine's disk finishes nothing for a while.
+    StalledDisk,
+    /// A machine's wall clock jumps.
+    ClockJump,
+    /// The name server is killed, and comes back empty.
+    NameServer,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: &'static [Kind] = &[
+        Kind::KillLeader,
+        Kind::KillMember,
+        Kind::PowerOne,
+        Kind::PowerAll,
+        Kind::PowerAtCall,
+        Kind::Pause,
+        Kind::Stop,
+        Kind::IsolateLeader,
+        Kind::Split,
+        Kind::OneWay,
+        Kind::Bridge,
+        Kind::Loss,
+        Kind::Flap,
+        Kind::SlowDisk,
+        Kind::StalledDisk,
+        Kind::ClockJump,
+        Kind::NameServer,
+    ];
+
+    /// As the command line prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::KillLeader => "kill-leader",
+            Kind::KillMember => "kill-member",
+            Kind::PowerOne => "power-one",
+            Kind::PowerAll => "power-all",
+            Kind::PowerAtCall => "power-at-call",
+            Kind::Pause => "pause",
+            Kind::Stop => "stop",
+            Kind::IsolateLeader => "isolate-leader",
+            Kind::Split => "split",
+            Kind::OneWay => "one-way",
+            Kind::Bridge => "bridge",
+            Kind::Loss => "loss",
+            Kind::Flap => "flap",
+            Kind::SlowDisk => "slow-disk",
+            Kind::StalledDisk => "stalled-disk",
+            Kind::ClockJump => "clock-jump",
+            Kind::NameServer => "name-server",
+        }
+    }
+}
+
+/// How often each kind struck; clones share it.
+#[derive(Clone, Default)]
+pub struct Counts {
+    inner: Arc<Mutex<BTreeMap<Kind, u64>>>,
+}
+
+impl Counts {
+    /// One more.
+    pub fn struck(&self, kind: Kind) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let each: Vec<String> =
+            counts.iter().map(|(kind, count)| format!("{}={count}", kind.name())).collect();
+        f.write_str(&each.join(" "))
+    }
+}

@@ -1,0 +1,226 @@
+//! Makes things go wrong, one after the other.
+//!
+//! Invariant: whatever it breaks it mends after a while, and [`heal`] mends everything at once. Which
+//! fault strikes whom follows from the seed and the state of the cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use madsim::task::NodeId;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::{Counts, Kind};
+use crate::cluster::Cluster;
+use crate::dice::Dice;
+use crate::machine::Pace;
+use crate::parameters::Parameters;
+
+/// Torments the cluster until told to stop.
+pub async fn torment(
+    cluster: Arc<Cluster>,
+    parameters: Arc<Parameters>,
+    counts: Counts,
+    mut dice: Dice,
+    stop: watch::Receiver<bool>,
+) {
+    let mut nemesis = Nemesis { cluster, parameters, counts, stop };
+    loop {
+        let pause = dice.between(50, nemesis.parameters.fault_pause_ms);
+        nemesis.wait_ms(pause).await;
+        if *nemesis.stop.borrow() {
+            return;
+        }
+        let kind = dice.pick(&nemesis.parameters.faults);
+        nemesis.strike(kind, &mut dice).await;
+    }
+}
+
+/// Mends all that a nemesis can have broken but for members that are down.
+pub fn heal(cluster: &Cluster, parameters: &Parameters) {
+    cluster.trace.tell(format_args!("network, disks and name server are well again"));
+    cluster.network.heal();
+    cluster.network.set_latency_ms(parameters.network_ms);
+    for (number, member) in cluster.members.iter().enumerate() {
+        member.machine.pace.set(|pace| *pace = parameters.disk.clone());
+        cluster.resume(number);
+    }
+    cluster.start_name_server_again();
+}
+
+struct Nemesis {
+    cluster: Arc<Cluster>,
+    parameters: Arc<Parameters>,
+    counts: Counts,
+    stop: watch::Receiver<bool>,
+}
+
+impl Nemesis {
+    /// Waits, shorter when told to stop.
+    async fn wait_ms(&mut self, duration_ms: u64) {
+        tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = sleep(Duration::from_millis(duration_ms)) => {}
+        }
+    }
+
+    fn node(&self, number: usize) -> NodeId {
+        self.cluster.members[number].node
+    }
+
+    fn any(&self, dice: &mut Dice) -> usize {
+        dice.below(self.cluster.members.len())
+    }
+
+    /// The leader, or anybody when there is none.
+    fn leader_or_any(&self, dice: &mut Dice) -> usize {
+        let any = self.any(dice);
+        self.cluster.leader().unwrap_or(any)
+    }
+
+    fn two(&self, dice: &mut Dice) -> (usize, usize) {
+        let members = self.cluster.members.len();
+        let one = dice.below(members);
+        (one, (one + 1 + dice.below(members - 1)) % members)
+    }
+
+    async fn strike(&mut self, kind: Kind, dice: &mut Dice) {
+        self.counts.struck(kind);
+        let long_ms = dice.pick(&[200, 1_000, 5_000]);
+        let long_ms = dice.between(long_ms / 4, long_ms * 2);
+        match kind {
+            Kind::KillLeader | Kind::KillMember | Kind::PowerOne => {
+                let victim = match kind {
+                    Kind::KillLeader => self.leader_or_any(dice),
+                    _ => self.any(dice),
+                };
+                match kind {
+                    Kind::PowerOne => self.cluster.lose_power(victim),
+                    _ => self.cluster.kill(victim),
+                }
+                self.wait_ms(long_ms).await;
+                self.cluster.start_again(victim);
+            }
+            Kind::PowerAll => self.power_all(dice, long_ms).await,
+            Kind::PowerAtCall => {
+                let victim = self.any(dice);
+                self.cluster.doom(victim, dice.between(1, 200));
+                self.wait_ms(long_ms).await;
+            }
+            Kind::Pause => {
+                let victim = self.leader_or_any(dice);
+                self.cluster.pause(victim);
+                self.wait_ms(long_ms).await;
+                self.cluster.resume(victim);
+            }
+            Kind::Stop => {
+                let victim = self.leader_or_any(dice);
+                self.cluster.stop(victim).await;
+                self.wait_ms(long_ms / 4).await;
+                self.cluster.start_again(victim);
+            }
+            Kind::IsolateLeader | Kind::Split | Kind::OneWay | Kind::Bridge | Kind::Loss => {
+                self.cut(kind, dice);
+                self.wait_ms(long_ms).await;
+                self.cluster.trace.tell(format_args!("the network is whole again"));
+                self.cluster.network.heal();
+            }
+            Kind::Flap => self.flap(dice).await,
+            Kind::SlowDisk | Kind::StalledDisk => self.hinder(kind, dice, long_ms).await,
+            Kind::ClockJump => self.jump(dice),
+            Kind::NameServer => {
+                self.cluster.kill_name_server();
+                self.wait_ms(long_ms).await;
+                self.cluster.start_name_server_again();
+            }
+        }
+    }
+
+    async fn power_all(&mut self, dice: &mut Dice, long_ms: u64) {
+        let members = self.cluster.members.len();
+        for number in 0..members {
+            self.cluster.lose_power(number);
+        }
+        let first = dice.below(members);
+        for at in 0..members {
+            self.wait_ms(dice.between(0, long_ms / 2)).await;
+            self.cluster.start_again((first + at) % members);
+        }
+    }
+
+    fn cut(&self, kind: Kind, dice: &mut Dice) {
+        let (cluster, network) = (&self.cluster, &self.cluster.network);
+        let (one, other) = self.two(dice);
+        match kind {
+            Kind::IsolateLeader => {
+                let leader = self.leader_or_any(dice);
+                cluster.trace.tell(format_args!("n{leader} is cut off"));
+                network.isolate(self.node(leader));
+            }
+            Kind::Split => {
+                let (mut left, mut right) = (vec![self.node(one)], vec![self.node(other)]);
+                for number in (0..cluster.members.len()).filter(|n| *n != one && *n != other) {
+                    let side = if dice.one_in(2) { &mut left } else { &mut right };
+                    side.push(self.node(number));
+                }
+                if dice.one_in(2) {
+                    left.push(cluster.name_server);
+                }
+                cluster.trace.tell(format_args!("members split, n{one} here and n{other} there"));
+                network.split(&left, &right);
+            }
+            Kind::OneWay => {
+                cluster.trace.tell(format_args!("nothing gets from n{one} to n{other}"));
+                network.cut_one_way(self.node(one), self.node(other));
+            }
+            Kind::Bridge => {
+                cluster.trace.tell(format_args!("n{one} and n{other} do not reach each other"));
+                network.cut(self.node(one), self.node(other));
+            }
+            _ => {
+                let permille = dice.between(10, 200) as u32;
+                cluster.trace.tell(format_args!("the network loses {permille} of 1000 messages"));
+                network.set_loss_permille(permille);
+            }
+        }
+    }
+
+    async fn flap(&mut self, dice: &mut Dice) {
+        let (one, other) = self.two(dice);
+        self.cluster.trace.tell(format_args!("the link between n{one} and n{other} flaps"));
+        for _ in 0..dice.between(3, 10) {
+            self.cluster.network.cut(self.node(one), self.node(other));
+            self.wait_ms(dice.between(10, 400)).await;
+            self.cluster.network.heal();
+            self.wait_ms(dice.between(10, 400)).await;
+        }
+    }
+
+    async fn hinder(&mut self, kind: Kind, dice: &mut Dice, long_ms: u64) {
+        let victim = self.leader_or_any(dice);
+        let member = &self.cluster.members[victim];
+        let slow_us = dice.pick(&[20_000, 100_000, 500_000]);
+        let (name, pacemaker) = (member.machine.name.clone(), member.machine.pace.clone());
+        if kind == Kind::SlowDisk {
+            self.cluster.trace.tell(format_args!("{name}'s disk takes up to {slow_us} us"));
+            pacemaker.set(|pace| *pace = Pace { most_us: slow_us, ..pace.clone() });
+        } else {
+            self.cluster.trace.tell(format_args!("{name}'s disk stalls"));
+            pacemaker.set(|pace| pace.stalled = true);
+        }
+        self.wait_ms(long_ms).await;
+        self.cluster.trace.tell(format_args!("{name}'s disk is as before"));
+        let pace = self.parameters.disk.clone();
+        pacemaker.set(|now| *now = pace);
+    }
+
+    fn jump(&self, dice: &mut Dice) {
+        let victim = self.any(dice);
+        let size_ms = dice.pick(&[500, 60_000, 86_400_000]);
+        let ahead = i64::try_from(dice.between(0, 2 * size_ms)).unwrap_or(0);
+        let offset_ms = ahead - i64::try_from(size_ms).unwrap_or(0);
+        self.cluster.trace.tell(format_args!("n{victim}'s clock is off by {offset_ms} ms"));
+        raftmq::clock::set_offset_ms(self.node(victim), offset_ms);
+    }
+}

@@ -1,0 +1,132 @@
+//! What clients asked and were told.
+//!
+//! A send ends in one of three ways: stored (with its place), failed (it certainly is nowhere), or
+//! unknown (it may be stored, more than once even, or not). Its message's number is in its body.
+//!
+//! Invariant: nothing is entered that a client could not know; times are virtual and those of the
+//! call and the return.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How a send ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged.
+    Stored {
+        /// Queue.
+        queue_id: i32,
+        /// Place in it.
+        offset: i64,
+        /// Times it was sent; only the last one's answer is known.
+        attempts: u32,
+    },
+    /// Refused before anything was sent.
+    Failed,
+    /// No answer, or none to be relied on.
+    Unknown,
+}
+
+/// One message's send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// The message's number, unique in the run.
+    pub message: u64,
+    /// When the client called.
+    pub called: Duration,
+    /// When the call returned.
+    pub returned: Duration,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// A message handed to a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message's number.
+    pub message: u64,
+    /// Queue.
+    pub queue_id: i32,
+    /// Place in it.
+    pub offset: i64,
+    /// Where the broker says it is in the log.
+    pub position: i64,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By message number; none while under way.
+    sends: Vec<Option<Send>>,
+    deliveries: Vec<Delivery>,
+    acknowledged: u64,
+    last_acknowledged_call: Option<Duration>,
+}
+
+/// The history of one run; clones share it.
+#[derive(Clone, Default)]
+pub struct History {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl History {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a message that is about to be sent.
+    pub fn next_message(&self) -> u64 {
+        let mut inner = self.inner();
+        inner.sends.push(None);
+        inner.sends.len() as u64 - 1
+    }
+
+    /// A send returned.
+    pub fn returned(&self, send: Send) {
+        let mut inner = self.inner();
+        if matches!(send.outcome, Outcome::Stored { .. }) {
+            inner.acknowledged += 1;
+            inner.last_acknowledged_call = inner.last_acknowledged_call.max(Some(send.called));
+        }
+        let at = send.message as usize;
+        assert!(inner.sends[at].is_none(), "message {at} returned twice");
+        inner.sends[at] = Some(send);
+    }
+
+    /// A listener was called.
+    pub fn delivered(&self, delivery: Delivery) {
+        self.inner().deliveries.push(delivery);
+    }
+
+    /// Messages acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.inner().acknowledged
+    }
+
+    /// When the youngest of the acknowledged sends was called.
+    pub fn last_acknowledged_call(&self) -> Option<Duration> {
+        self.inner().last_acknowledged_call
+    }
+
+    /// Deliveries so far.
+    pub fn delivery_count(&self) -> usize {
+        self.inner().deliveries.len()
+    }
+
+    /// Sends in the order of their numbers; those under way count as unknown.
+    pub fn sends(&self, now: Duration) -> Vec<Send> {
+        let inner = self.inner();
+        let under_way = |message| Send {
+            message,
+            called: Duration::ZERO,
+            returned: now,
+            outcome: Outcome::Unknown,
+        };
+        let numbered = (0..).zip(&inner.sends);
+        numbered.map(|(number, send)| send.clone().unwrap_or_else(|| under_way(number))).collect()
+    }
+
+    /// Deliveries in the order they were made.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.inner().deliveries.clone()
+    }
+}

@@ -1,0 +1,61 @@
+//! Members that applied the same entries hold the same state.
+
+use std::collections::BTreeMap;
+
+use super::Findings;
+
+const INVARIANT: &str = "equal state at equal index";
+
+/// The digest of the state at each index at which some member was looked at.
+#[derive(Default)]
+pub struct EqualState {
+    digests: BTreeMap<u64, (String, u32)>,
+    /// The index at which each member was looked at last.
+    last: BTreeMap<String, u64>,
+}
+
+impl EqualState {
+    /// A member's state.
+    pub fn seen(&mut self, member: &str, applied: u64, digest: u32, findings: &Findings) {
+        self.last.insert(member.to_owned(), applied);
+        let (first, known) =
+            self.digests.entry(applied).or_insert_with(|| (member.to_owned(), digest));
+        if *known != digest {
+            findings.report(
+                INVARIANT,
+                format!("at {applied} {first} has {known:08x} and {member} has {digest:08x}"),
+            );
+        }
+    }
+
+    /// Whether this member was looked at just there.
+    pub fn knows(&self, member: &str, applied: u64) -> bool {
+        self.last.get(member) == Some(&applied)
+    }
+
+    /// What members had at an index, if one was looked at there.
+    pub fn digest(&self, applied: u64) -> Option<u32> {
+        self.digests.get(&applied).map(|(_, digest)| *digest)
+    }
+
+    /// How many indexes were looked at.
+    pub fn indexes(&self) -> usize {
+        self.digests.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_different_state_is_found_where_the_index_is_the_same() {
+        let (findings, mut check) = (Findings::default(), EqualState::default());
+        check.seen("n0", 5, 1, &findings);
+        check.seen("n1", 5, 1, &findings);
+        check.seen("n1", 6, 2, &findings);
+        assert!(findings.is_empty());
+        check.seen("n2", 6, 3, &findings);
+        assert_eq!(findings.all().len(), 1);
+    }
+}

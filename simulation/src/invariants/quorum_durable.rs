@@ -1,0 +1,77 @@
+//! When a send is acknowledged, its record is on the disks of a majority: not in their caches.
+//!
+//! Looked up at the moment of the acknowledgement, in what each simulated disk would keep if power
+//! went right then.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use raft_log::fault::SimDisk;
+use raftmq::protocol::message_id::OffsetMessageId;
+use raftmq::protocol::record::RecordView;
+
+use super::Findings;
+use crate::workload::message;
+
+const INVARIANT: &str = "durable on a majority before acknowledged";
+
+/// Where to look; clones look at the same disks.
+#[derive(Clone)]
+pub struct QuorumDurable {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Each member's disk and the directory of its log.
+    logs: Vec<(SimDisk, PathBuf)>,
+    segment_bytes: u64,
+    body_bytes_max: u64,
+    findings: Findings,
+}
+
+impl QuorumDurable {
+    /// Over the members' logs.
+    pub fn new(
+        logs: Vec<(SimDisk, PathBuf)>,
+        segment_bytes: u64,
+        body_bytes_max: u64,
+        findings: Findings,
+    ) -> QuorumDurable {
+        let inner = Inner { logs, segment_bytes, body_bytes_max, findings };
+        QuorumDurable { inner: Arc::new(inner) }
+    }
+
+    /// Messages were acknowledged under these ids, separated by commas if they are several.
+    pub fn acknowledged(&self, messages: &[u64], message_ids: &str) {
+        for (message, id) in messages.iter().zip(message_ids.split(',')) {
+            match OffsetMessageId::decode(id) {
+                Ok(id) => self.check(*message, id.offset),
+                Err(error) => self.inner.findings.report(INVARIANT, error.to_string()),
+            }
+        }
+    }
+
+    fn check(&self, message: u64, position: i64) {
+        let Inner { logs, findings, .. } = &*self.inner;
+        let holders = logs.iter().filter(|(disk, dir)| self.holds(disk, dir, message, position));
+        let (holders, quorum) = (holders.count(), logs.len() / 2 + 1);
+        if holders < quorum {
+            let what = format!(
+                "message {message} at position {position} is on {holders} disks, not on {quorum}"
+            );
+            findings.report(INVARIANT, what);
+        }
+    }
+
+    fn holds(&self, disk: &SimDisk, dir: &std::path::Path, message: u64, position: i64) -> bool {
+        let Inner { segment_bytes, body_bytes_max, .. } = *self.inner;
+        let Ok(at) = u64::try_from(position) else { return false };
+        let start = at / segment_bytes * segment_bytes;
+        let path = dir.join(format!("{start:020}"));
+        let Some(bytes) = disk.durable(&path, at - start..segment_bytes) else { return false };
+        RecordView::parse(&bytes).is_ok_and(|record| {
+            record.physical_offset == position
+                && message::number_of(record.body, body_bytes_max) == Some(message)
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! The checkpoint's home: a store that loses what it pleases when power goes.
+//!
+//! Invariant: it gives back some earlier save as a whole, or nothing, as the real one may; and a save
+//! by a process that has ended does nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use raft_log::LogIndex;
+use raftmq::state::Change;
+use raftmq::store::StoreError;
+use raftmq::store::checkpoint::{Checkpoint, CheckpointStore};
+
+use crate::dice::Dice;
+
+/// Earlier saves that power loss may bring back.
+const KEPT: usize = 3;
+
+type Content = (LogIndex, BTreeMap<Vec<u8>, Vec<u8>>);
+
+/// What one machine keeps; clones share it.
+#[derive(Clone, Default)]
+pub struct Home {
+    /// Newest last.
+    saved: Arc<Mutex<Vec<Content>>>,
+    life: Arc<AtomicU64>,
+}
+
+impl Home {
+    fn saved(&self) -> MutexGuard<'_, Vec<Content>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a process that starts now.
+    pub fn open(&self) -> SimCheckpoint {
+        SimCheckpoint { home: self.clone(), life: self.life.load(Ordering::Relaxed) }
+    }
+
+    /// The process that used it is gone.
+    pub fn process_ended(&self) {
+        self.life.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Power went: what comes back is the newest, an older one, or none.
+    pub fn lose_power(&self, dice: &mut Dice) {
+        let mut saved = self.saved();
+        let keep = dice.below(saved.len() + 1);
+        saved.truncate(keep);
+    }
+}
+
+/// A process's handle on a [`Home`].
+pub struct SimCheckpoint {
+    home: Home,
+    life: u64,
+}
+
+impl SimCheckpoint {
+    fn alive(&self) -> bool {
+        self.home.life.load(Ordering::Relaxed) == self.life
+    }
+}
+
+impl CheckpointStore for SimCheckpoint {
+    fn load(&mut self) -> Option<Checkpoint> {
+        let saved = self.home.saved();
+        let (applied, entries) = saved.last()?;
+        let entries = entries.iter().map(|(key, value)| (key.clone(), value.clone()));
+        Some(Checkpoint { applied: *applied, entries: entries.collect() })
+    }
+
+    fn save(&mut self, changes: &[Change], applied: LogIndex) -> Result<(), StoreError> {
+        if !self.alive() {
+            return Ok(());
+        }
+        let mut saved = self.home.saved();
+        let mut entries = saved.last().map(|(_, entries)| entries.clone()).unwrap_or_default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(entries.insert(key.clone(), value.clone())),
+                None => drop(entries.remove(key)),
+            }
+        }
+        saved.push((applied, entries));
+        if saved.len() > KEPT {
+            saved.remove(0);
+        }
+        Ok(())
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        if self.alive() {
+            self.home.saved().clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! A simulated machine: a disk, a checkpoint's home, and the process that lives on it for a while.
+//!
+//! Invariant: when a process ends, what it wrote stays in the machine's cache; when power goes, only
+//! what was synced is sure to stay. Nothing else survives.
+
+mod checkpoint;
+mod disk;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use raft_log::Fatal;
+use raft_log::fault::{Loss, SimDisk};
+use raftmq::broker::Host;
+use raftmq::replication::FatalHandler;
+use raftmq::store::StoreError;
+use raftmq::store::checkpoint::CheckpointStore;
+use raftmq::store::worker::Worker;
+
+pub use checkpoint::Home;
+pub use disk::{Pace, Pacemaker, TimedDisk};
+
+use crate::dice::Dice;
+
+/// Memory that every simulated machine says it has.
+const MEMORY_BYTES: u64 = 1 << 30;
+
+/// A machine; clones are the same one.
+#[derive(Clone)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// Its disk, as whoever examines it sees it.
+    pub disk: SimDisk,
+    /// How fast the disk is.
+    pub pace: Pacemaker,
+    checkpoint: Home,
+    checkpoint_interval_bytes: u64,
+    dice: Arc<Mutex<Dice>>,
+    /// Why its process said it must end.
+    fatal: Arc<Mutex<Option<Fatal>>>,
+}
+
+impl Machine {
+    /// A new one with an empty disk.
+    pub fn new(name: &str, seed: u64, pace: Pace, checkpoint_interval_bytes: u64) -> Machine {
+        Machine {
+            name: name.to_owned(),
+            disk: SimDisk::new(),
+            pace: Pacemaker::new(pace, Dice::of(seed, &format!("disk of {name}"))),
+            checkpoint: Home::default(),
+            checkpoint_interval_bytes,
+            dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
+            fatal: Arc::default(),
+        }
+    }
+
+    /// What a process that starts now runs on.
+    pub fn boot(&self) -> Boot {
+        Boot { disk: TimedDisk::new(self.disk.clone(), self.pace.clone()), machine: self.clone() }
+    }
+
+    /// Its process ended; the machine did not.
+    pub fn process_ended(&self) {
+        self.checkpoint.process_ended();
+        self.disk.restart(Loss::Nothing);
+    }
+
+    /// Power went and came back.
+    pub fn lose_power(&self) {
+        self.checkpoint.process_ended();
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint.lose_power(&mut dice);
+        // The hardest case often, the mixed ones in all their variety.
+        let loss = if dice.one_in(3) { Loss::All } else { Loss::Torn(dice.roll()) };
+        self.disk.restart(loss);
+    }
+
+    /// Why the process must end, if it said so since the last time.
+    pub fn take_fatal(&self) -> Option<Fatal> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A machine from one start of its process on.
+pub struct Boot {
+    disk: TimedDisk,
+    machine: Machine,
+}
+
+impl Host for Boot {
+    type Disk = TimedDisk;
+
+    fn disk(&self) -> TimedDisk {
+        self.disk.clone()
+    }
+
+    fn open_checkpoint(&self, _dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError> {
+        Ok(Box::new(self.machine.checkpoint.open()))
+    }
+
+    fn checkpoint_interval_bytes(&self) -> u64 {
+        self.machine.checkpoint_interval_bytes
+    }
+
+    fn start_worker(&self) -> std::io::Result<Worker> {
+        Ok(Worker::inline())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        MEMORY_BYTES
+    }
+
+    fn on_fatal(&self) -> FatalHandler {
+        let fatal = Arc::clone(&self.machine.fatal);
+        Arc::new(move |reason| {
+            *fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! What a run is like: everything that could be another way, drawn from the seed.
+//!
+//! Sizes are drawn small, so that segments roll, extents close and entries fill up many times a run.
+//!
+//! Invariant: drawing is all there is: the same seed gives the same parameters, and they are printed
+//! before anything happens.
+
+use std::fmt;
+
+use crate::dice::Dice;
+use crate::faults::Kind;
+use crate::machine::Pace;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    /// The seed.
+    pub seed: u64,
+    /// Members of the broker group.
+    pub members: usize,
+    /// Client processes that send.
+    pub producers: usize,
+    /// Client processes that consume, all of one group.
+    pub consumers: usize,
+    /// Queues of the topic.
+    pub queues: i32,
+    /// Shortest silence of a leader before an election.
+    pub election_timeout_ms: u64,
+    /// How often a leader shows that it lives.
+    pub heartbeat_interval_ms: u64,
+    /// Length of a segment.
+    pub segment_bytes: u64,
+    /// Length of an extent.
+    pub extent_bytes: u64,
+    /// Size at which an entry is closed.
+    pub entry_bytes_max: u64,
+    /// Log between two checkpoints.
+    pub checkpoint_interval_bytes: u64,
+    /// Longest message body.
+    pub body_bytes_max: u64,
+    /// Longest pause of a producer between two sends.
+    pub send_pause_ms: u64,
+    /// Bounds of the network's delay.
+    pub network_ms: (u64, u64),
+    /// How fast disks are.
+    pub disk: Pace,
+    /// What may go wrong.
+    pub faults: Vec<Kind>,
+    /// Longest pause between two faults.
+    pub fault_pause_ms: u64,
+    /// How long things go wrong.
+    pub safety_seconds: u64,
+}
+
+impl Parameters {
+    /// Those of a seed.
+    pub fn of(seed: u64) -> Parameters {
+        let dice = &mut Dice::of(seed, "parameters");
+        let heartbeat_interval_ms = dice.pick(&[20, 50, 100]);
+        let segment_bytes = dice.pick(&[64 << 10, 128 << 10, 256 << 10, 1 << 20]);
+        let least_us = dice.pick(&[100, 500, 1_000]);
+        Parameters {
+            seed,
+            members: dice.pick(&[3, 3, 3, 5]),
+            producers: dice.between(1, 3) as usize,
+            consumers: dice.between(1, 3) as usize,
+            queues: dice.pick(&[1, 2, 4, 8]),
+            election_timeout_ms: heartbeat_interval_ms * dice.between(4, 12),
+            heartbeat_interval_ms,
+            segment_bytes,
+            extent_bytes: segment_bytes / dice.pick(&[1, 2, 4]),
+            entry_bytes_max: dice.pick(&[4 << 10, 8 << 10, 16 << 10]),
+            checkpoint_interval_bytes: dice.pick(&[8 << 10, 64 << 10, 16 << 20]),
+            body_bytes_max: dice.pick(&[64, 512, 4 << 10]),
+            send_pause_ms: dice.pick(&[2, 10, 30]),
+            network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
+            disk: Pace { least_us, most_us: least_us * dice.between(1, 8), stalled: false },
+            faults: dice.some(Kind::ALL),
+            fault_pause_ms: dice.pick(&[500, 2_000, 5_000]),
+            safety_seconds: dice.between(20, 60),
+        }
+    }
+
+    /// Three members, calm, nothing goes wrong by itself: what a scenario begins with.
+    pub fn calm(seed: u64) -> Parameters {
+        Parameters {
+            members: 3,
+            producers: 2,
+            consumers: 2,
+            queues: 4,
+            election_timeout_ms: 500,
+            heartbeat_interval_ms: 50,
+            network_ms: (1, 2),
+            send_pause_ms: 10,
+            disk: Pace { least_us: 500, most_us: 1_000, stalled: false },
+            faults: Vec::new(),
+            ..Parameters::of(seed)
+        }
+    }
+}
+
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
+        write!(
+            f,
+            "seed {}: {} members, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
+             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B; \
+             send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
+             apart: {}",
+            self.seed,
+            self.members,
+            self.producers,
+            self.consumers,
+            self.queues,
+            self.election_timeout_ms,
+            self.heartbeat_interval_ms,
+            self.segment_bytes >> 10,
+            self.extent_bytes >> 10,
+            self.entry_bytes_max >> 10,
+            self.checkpoint_interval_bytes >> 10,
+            self.body_bytes_max,
+            self.send_pause_ms,
+            self.network_ms.0,
+            self.network_ms.1,
+            self.disk.least_us,
+            self.disk.most_us,
+            self.safety_seconds,
+            self.fault_pause_ms,
+            if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_differ_and_repeat() {
+        assert_eq!(Parameters::of(7), Parameters::of(7));
+        let texts: std::collections::BTreeSet<String> =
+            (0..100).map(|seed| Parameters::of(seed).to_string()).collect();
+        assert_eq!(texts.len(), 100);
+    }
+
+    #[test]
+    fn every_fault_is_drawn_by_some_seed() {
+        for kind in Kind::ALL {
+            assert!((0..50).any(|seed| Parameters::of(seed).faults.contains(kind)), "{kind:?}");
+        }
+    }
+}

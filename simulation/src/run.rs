@@ -1,0 +1,305 @@
+//! One run: a cluster under load, first with faults, then without, then taken apart and judged.
+//!
+//! Invariant: a run ends. Either everything that was asked of the cluster came true within its bounds,
+//! or there is a finding that says what did not.
+
+mod inspect;
+mod liveness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use madsim::runtime::{Handle, Runtime};
+use madsim::task::NodeId;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::{Cluster, NAME_SERVER};
+use crate::dice::Dice;
+use crate::faults::{self, Counts};
+use crate::history::{History, Outcome};
+use crate::invariants::quorum_durable::QuorumDurable;
+use crate::invariants::{Finding, Findings};
+use crate::parameters::Parameters;
+use crate::scenarios::Scenario;
+use crate::trace::{Telling, Trace};
+use crate::workload::{Consume, Produce, consume, produce};
+use inspect::Inspector;
+
+/// A run whose virtual time passes this hangs.
+const VIRTUAL_LIMIT: Duration = Duration::from_secs(3_600);
+/// How long a producer may take to notice that it shall stop.
+const PRODUCERS_STOP: Duration = Duration::from_secs(30);
+/// How often the run looks at its members.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Hash of its trace.
+    pub hash: u64,
+    /// Events in it.
+    pub events: u64,
+    /// Virtual time it took.
+    pub simulated: Duration,
+    /// Faults, as `kind=count` with spaces between.
+    pub faults: String,
+    /// Sends that were acknowledged, failed, and are unknown.
+    pub sends: [usize; 3],
+    /// Deliveries.
+    pub deliveries: usize,
+    /// Terms in which somebody led.
+    pub terms: usize,
+    /// Indexes at which states were compared.
+    pub indexes: usize,
+    /// What must not be.
+    pub findings: Vec<Finding>,
+}
+
+/// What happens during the first phase.
+pub enum Plan {
+    /// Faults of the seed's choice.
+    Swarm,
+    /// A story.
+    Scenario(&'static Scenario),
+}
+
+/// Plays a run on a thread of its own; a panic in it is its finding.
+pub fn play(parameters: Parameters, plan: Plan, telling: Telling) -> Report {
+    let seed = parameters.seed;
+    let body = move || {
+        let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+        runtime.set_time_limit(VIRTUAL_LIMIT);
+        runtime.block_on(whole(Arc::new(parameters), plan, telling))
+    };
+    #[allow(clippy::disallowed_methods, reason = "the runtime wants a thread of its own")]
+    let outcome = std::thread::spawn(body).join();
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Report {
+            hash: 0,
+            events: 0,
+            simulated: Duration::ZERO,
+            faults: String::new(),
+            sends: [0; 3],
+            deliveries: 0,
+            terms: 0,
+            indexes: 0,
+            findings: vec![Finding {
+                invariant: "no process panics",
+                what: text.unwrap_or_else(|| "a panic without words".to_owned()),
+            }],
+        }
+    })
+}
+
+/// Everything a run is made of.
+struct World {
+    parameters: Arc<Parameters>,
+    trace: Trace,
+    findings: Findings,
+    history: History,
+    counts: Counts,
+    cluster: Arc<Cluster>,
+    producers: Vec<NodeId>,
+    consumers: Vec<NodeId>,
+    stop_producing: watch::Sender<bool>,
+    producing: Vec<tokio::task::JoinHandle<()>>,
+}
+
+async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Report {
+    let trace = Trace::begin(telling);
+    let mut world = World::begin(parameters, trace);
+    let inspector = Inspector::start(&world);
+    world.start_clients();
+    liveness::first_acknowledgement(&world).await;
+    match plan {
+        Plan::Swarm => world.safety_phase().await,
+        Plan::Scenario(scenario) => (scenario.play)(world.stage()).await,
+    }
+    if world.findings.is_empty() {
+        world.liveness_phase().await;
+    }
+    let simulated = world.trace.elapsed();
+    world.cluster.end();
+    for &node in world.producers.iter().chain(&world.consumers) {
+        Handle::current().kill(node);
+    }
+    // Whatever was killed is dropped before the disks are looked at.
+    sleep(Duration::from_millis(1)).await;
+    inspector.examine(&world);
+    world.report(simulated, &inspector)
+}
+
+/// What a scenario works with.
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// The run's parameters.
+    pub parameters: Arc<Parameters>,
+    /// What clients were told so far.
+    pub history: History,
+    /// Faults to be counted.
+    pub counts: Counts,
+}
+
+impl World {
+    fn begin(parameters: Arc<Parameters>, trace: Trace) -> World {
+        let client = |what: &str, subnet: usize, number: usize| {
+            let ip = format!("10.0.{subnet}.{}", number + 1).parse().expect("an address");
+            let name = format!("{what}-{number}");
+            Handle::current().create_node().name(name).ip(ip).build().id()
+        };
+        let producers: Vec<NodeId> =
+            (0..parameters.producers).map(|number| client("producer", 2, number)).collect();
+        let consumers: Vec<NodeId> =
+            (0..parameters.consumers).map(|number| client("consumer", 3, number)).collect();
+        let findings = Findings::default();
+        let clients = [producers.clone(), consumers.clone()].concat();
+        let cluster =
+            Cluster::start(Arc::clone(&parameters), &clients, trace.clone(), findings.clone());
+        World {
+            parameters,
+            trace,
+            findings,
+            history: History::default(),
+            counts: Counts::default(),
+            cluster,
+            producers,
+            consumers,
+            stop_producing: watch::Sender::new(false),
+            producing: Vec::new(),
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        Stage {
+            cluster: Arc::clone(&self.cluster),
+            parameters: Arc::clone(&self.parameters),
+            history: self.history.clone(),
+            counts: self.counts.clone(),
+        }
+    }
+
+    fn start_clients(&mut self) {
+        let members = &self.cluster.members;
+        let logs =
+            members.iter().map(|member| (member.machine.disk.clone(), member.log_dir.clone()));
+        let durable = QuorumDurable::new(
+            logs.collect(),
+            self.parameters.segment_bytes,
+            self.parameters.body_bytes_max,
+            self.findings.clone(),
+        );
+        for (number, &node) in self.producers.iter().enumerate() {
+            let with = Produce {
+                number,
+                parameters: Arc::clone(&self.parameters),
+                name_server: NAME_SERVER.to_owned(),
+                history: self.history.clone(),
+                trace: self.trace.clone(),
+                durable: durable.clone(),
+                stop: self.stop_producing.subscribe(),
+            };
+            let node = Handle::current().get_node(node).expect("it was made");
+            self.producing.push(node.spawn(produce(with)));
+        }
+        for (number, &node) in self.consumers.iter().enumerate() {
+            let with = Consume {
+                number,
+                parameters: Arc::clone(&self.parameters),
+                name_server: NAME_SERVER.to_owned(),
+                history: self.history.clone(),
+                trace: self.trace.clone(),
+                findings: self.findings.clone(),
+            };
+            let node = Handle::current().get_node(node).expect("it was made");
+            // It runs until its node is killed.
+            drop(node.spawn(consume(with)));
+        }
+    }
+
+    /// Faults strike for a while, whoever leads.
+    async fn safety_phase(&self) {
+        let stop = watch::Sender::new(false);
+        let tormentors = 1 + self.parameters.seed % 2;
+        let torments: Vec<_> = (0..tormentors)
+            .map(|number| {
+                tokio::spawn(faults::torment(
+                    Arc::clone(&self.cluster),
+                    Arc::clone(&self.parameters),
+                    self.counts.clone(),
+                    Dice::of(self.parameters.seed, &format!("nemesis {number}")),
+                    stop.subscribe(),
+                ))
+            })
+            .collect();
+        let end = self.trace.elapsed() + Duration::from_secs(self.parameters.safety_seconds);
+        while self.trace.elapsed() < end && self.findings.is_empty() {
+            sleep(LOOK).await;
+        }
+        stop.send_replace(true);
+        for torment in torments {
+            // Its panic has ended the run already.
+            let _ = torment.await;
+        }
+    }
+
+    /// Nothing goes wrong any more, and a majority is there; everybody else comes later.
+    async fn liveness_phase(&mut self) {
+        faults::heal(&self.cluster, &self.parameters);
+        let members = self.cluster.members.len();
+        let mut dice = Dice::of(self.parameters.seed, "liveness");
+        let missing = dice.below(members.div_ceil(2));
+        let first = dice.below(members);
+        for at in 0..members {
+            let number = (first + at) % members;
+            if at < missing {
+                self.cluster.kill(number);
+            } else {
+                self.cluster.start_again(number);
+            }
+        }
+        if !liveness::recovers(self).await {
+            return;
+        }
+        (0..members).for_each(|number| self.cluster.start_again(number));
+        self.stop_producing.send_replace(true);
+        let producing = std::mem::take(&mut self.producing);
+        let all = async {
+            for producer in producing {
+                // Its panic has ended the run already.
+                let _ = producer.await;
+            }
+        };
+        if timeout(PRODUCERS_STOP, all).await.is_err() {
+            self.findings.report("calls return", "a producer does not come back".to_owned());
+            return;
+        }
+        liveness::settles(self).await;
+    }
+
+    fn report(&self, simulated: Duration, inspector: &Inspector) -> Report {
+        let sends = self.history.sends(simulated);
+        let count = |matches: fn(&Outcome) -> bool| {
+            sends.iter().filter(|send| matches(&send.outcome)).count()
+        };
+        let (terms, indexes) = inspector.looked_at();
+        Report {
+            hash: self.trace.hash(),
+            events: self.trace.events(),
+            simulated,
+            faults: self.counts.to_string(),
+            sends: [
+                count(|outcome| matches!(outcome, Outcome::Stored { .. })),
+                count(|outcome| *outcome == Outcome::Failed),
+                count(|outcome| *outcome == Outcome::Unknown),
+            ],
+            deliveries: self.history.delivery_count(),
+            terms,
+            indexes,
+            findings: self.findings.all(),
+        }
+    }
+}

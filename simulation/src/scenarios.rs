@@ -1,0 +1,193 @@
+//! Stories by name, told as a timeline.
+//!
+//! Invariant: a scenario only makes things go wrong and tells of it; what must hold is checked in every
+//! run alike.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::faults::Kind;
+use crate::run::Stage;
+
+type Playing = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A story.
+pub struct Scenario {
+    /// As it is asked for.
+    pub name: &'static str,
+    /// What a user would ask.
+    pub question: &'static str,
+    /// Plays it.
+    pub play: fn(Stage) -> Playing,
+}
+
+/// All stories.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "leader-killed",
+        question: "The leader's process is killed: how long until sends are acknowledged again, and \
+                   is anything lost?",
+        play: |stage| Box::pin(leader_killed(stage)),
+    },
+    Scenario {
+        name: "minority-partition",
+        question: "The leader is cut off from everybody for ten seconds: who serves, and what becomes \
+                   of the old leader?",
+        play: |stage| Box::pin(minority_partition(stage)),
+    },
+    Scenario {
+        name: "all-power-loss",
+        question: "All machines lose power at once, with whatever their disks had not synced: what is \
+                   left?",
+        play: |stage| Box::pin(all_power_loss(stage)),
+    },
+    Scenario {
+        name: "rolling-restart",
+        question: "Members are stopped and started one after the other: does a client notice?",
+        play: |stage| Box::pin(rolling_restart(stage)),
+    },
+    Scenario {
+        name: "name-server-lost",
+        question: "The name server is gone for twenty seconds and comes back empty: do clients go on, \
+                   and what if the leader dies meanwhile?",
+        play: |stage| Box::pin(name_server_lost(stage)),
+    },
+    Scenario {
+        name: "slow-disk",
+        question: "The leader's disk takes up to half a second for each sync: what do clients get?",
+        play: |stage| Box::pin(slow_disk(stage)),
+    },
+];
+
+/// The story of that name.
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Stage {
+    fn tell(&self, text: &str) {
+        let acknowledged = self.history.acknowledged();
+        self.cluster.trace.tell(format_args!("{text} ({acknowledged} acknowledged so far)"));
+    }
+
+    async fn pass(&self, seconds: u64) {
+        sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Waits for a leader, for as long as the cluster may take; the checks complain when none comes.
+    async fn leader(&self) -> usize {
+        loop {
+            if let Some(leader) = self.cluster.leader() {
+                return leader;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until a send that is called from now on is acknowledged, and tells how long it took.
+    async fn acknowledgement(&self) {
+        let (called, began) = (self.cluster.trace.elapsed(), Instant::now());
+        while self.history.last_acknowledged_call() < Some(called)
+            && began.elapsed() < Duration::from_secs(60)
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let waited_ms = began.elapsed().as_millis();
+        self.cluster.trace.tell(format_args!("a new send is acknowledged {waited_ms} ms later"));
+    }
+}
+
+async fn leader_killed(stage: Stage) {
+    stage.pass(3).await;
+    let leader = stage.leader().await;
+    stage.tell("all is well");
+    stage.counts.struck(Kind::KillLeader);
+    stage.cluster.kill(leader);
+    stage.acknowledgement().await;
+    stage.pass(5).await;
+    stage.cluster.start_again(leader);
+    stage.pass(5).await;
+    stage.tell("the old leader is back as a follower");
+}
+
+async fn minority_partition(stage: Stage) {
+    stage.pass(3).await;
+    let leader = stage.leader().await;
+    stage.counts.struck(Kind::IsolateLeader);
+    stage.tell(&format!("n{leader} is cut off from everybody"));
+    stage.cluster.network.isolate(stage.cluster.members[leader].node);
+    stage.acknowledgement().await;
+    stage.pass(10).await;
+    let status = stage.cluster.members[leader].status();
+    let serving = status.is_some_and(|status| status.serving);
+    stage.tell(if serving {
+        "the old leader still serves"
+    } else {
+        "the old leader serves no more"
+    });
+    stage.cluster.network.heal();
+    stage.tell("the network is whole again");
+    stage.pass(10).await;
+}
+
+async fn all_power_loss(stage: Stage) {
+    stage.pass(3).await;
+    for round in 1..=3 {
+        stage.tell(&format!("power goes, time {round}"));
+        stage.counts.struck(Kind::PowerAll);
+        let members = stage.cluster.members.len();
+        (0..members).for_each(|number| stage.cluster.lose_power(number));
+        stage.pass(2).await;
+        (0..members).for_each(|number| stage.cluster.start_again(number));
+        stage.acknowledgement().await;
+        stage.pass(3).await;
+    }
+}
+
+async fn rolling_restart(stage: Stage) {
+    stage.pass(3).await;
+    for number in 0..stage.cluster.members.len() {
+        stage.leader().await;
+        stage.counts.struck(Kind::Stop);
+        stage.cluster.stop(number).await;
+        stage.acknowledgement().await;
+        stage.pass(1).await;
+        stage.cluster.start_again(number);
+        stage.pass(4).await;
+        stage.tell(&format!("n{number} is done"));
+    }
+}
+
+async fn name_server_lost(stage: Stage) {
+    stage.pass(3).await;
+    stage.counts.struck(Kind::NameServer);
+    stage.cluster.kill_name_server();
+    stage.pass(10).await;
+    stage.tell("clients go on without it");
+    let leader = stage.leader().await;
+    stage.counts.struck(Kind::KillLeader);
+    stage.cluster.kill(leader);
+    stage.pass(10).await;
+    stage.tell("without it nobody tells clients of the new leader");
+    stage.cluster.start_name_server_again();
+    stage.acknowledgement().await;
+    stage.cluster.start_again(leader);
+    stage.pass(5).await;
+}
+
+async fn slow_disk(stage: Stage) {
+    stage.pass(3).await;
+    let leader = stage.leader().await;
+    stage.counts.struck(Kind::SlowDisk);
+    stage.tell(&format!("n{leader}'s disk becomes slow"));
+    let pace = &stage.cluster.members[leader].machine.pace;
+    pace.set(|pace| pace.most_us = 500_000);
+    stage.pass(10).await;
+    stage.tell("ten seconds later");
+    pace.set(|pace| *pace = stage.parameters.disk.clone());
+    stage.tell("the disk is as before");
+    stage.pass(3).await;
+}

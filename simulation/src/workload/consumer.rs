@@ -1,0 +1,75 @@
+//! A consumer that takes what it is given, sometimes only at the second time, and notes it.
+//!
+//! Invariant: a message whose body is not that of any message ends the run: nobody ever sent it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use raftmq::client::{
+    Client, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer,
+};
+
+use super::{CONSUMER_GROUP, TOPIC, message};
+use crate::dice::Dice;
+use crate::history::{Delivery, History};
+use crate::invariants::Findings;
+use crate::parameters::Parameters;
+use crate::trace::Trace;
+
+/// What a consumer works with.
+pub struct Consume {
+    /// Which of the consumers it is.
+    pub number: usize,
+    /// The run's parameters.
+    pub parameters: Arc<Parameters>,
+    /// Where the name server is.
+    pub name_server: String,
+    /// Where deliveries are entered.
+    pub history: History,
+    /// The run's events.
+    pub trace: Trace,
+    /// Where a message that nobody sent is reported.
+    pub findings: Findings,
+}
+
+/// Consumes for ever.
+pub async fn consume(with: Consume) {
+    let options = ClientOptions::new(&with.name_server)
+        .with_instance_name(format!("consumer-{}", with.number));
+    let Ok(client) = Client::start(options).await else { return };
+    let mut options = ConsumerOptions::new(CONSUMER_GROUP).subscribe(TOPIC, "*");
+    options.consume_from = ConsumeFrom::First;
+    options.commit_interval = Duration::from_secs(1);
+    options.rebalance_interval = Duration::from_secs(5);
+    options.later_pause = Duration::from_millis(200);
+    let dice = Dice::of(with.parameters.seed, &format!("consumer {}", with.number));
+    let dice = Arc::new(Mutex::new(dice));
+    let with = Arc::new(with);
+    let listener = move |messages: Arc<[raftmq::client::ReceivedMessage]>| {
+        for message in messages.iter() {
+            note(&with, message);
+        }
+        let again = dice.lock().unwrap_or_else(PoisonError::into_inner).one_in(50);
+        async move { if again { ConsumeResult::Later } else { ConsumeResult::Success } }
+    };
+    let Ok(_consumer) = PushConsumer::start(&client, options, listener).await else { return };
+    std::future::pending::<()>().await;
+}
+
+fn note(with: &Consume, received: &raftmq::client::ReceivedMessage) {
+    let Some(number) = message::number_of(&received.body, with.parameters.body_bytes_max) else {
+        let place = format!("{}:{}", received.queue_id, received.queue_offset);
+        with.findings.report("corruption is never served", format!("at {place}: no such message"));
+        return;
+    };
+    with.trace.note(format_args!(
+        "consumer {}: {number} from {}:{}",
+        with.number, received.queue_id, received.queue_offset
+    ));
+    with.history.delivered(Delivery {
+        message: number,
+        queue_id: received.queue_id,
+        offset: received.queue_offset,
+        position: received.physical_offset,
+    });
+}

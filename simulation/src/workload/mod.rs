@@ -1,0 +1,15 @@
+//! What clients do while things go wrong: send and consume, with the shipped client.
+
+mod consumer;
+pub mod message;
+mod producer;
+
+pub use consumer::{Consume, consume};
+pub use producer::{Produce, produce};
+
+/// The topic.
+pub const TOPIC: &str = "orders";
+/// The consumers' group.
+pub const CONSUMER_GROUP: &str = "billing";
+/// The producers' group.
+pub const PRODUCER_GROUP: &str = "shop";

@@ -1,0 +1,129 @@
+//! A producer that sends one message, or one batch, after the other, and notes what it was told.
+//!
+//! Invariant: a send counts as failed only if it was refused before it left the client; whatever else
+//! went wrong leaves it unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftmq::client::{
+    Client, ClientError, ClientOptions, Message, Producer, ProducerOptions, SendResult, SendStatus,
+};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::{PRODUCER_GROUP, TOPIC, message};
+use crate::dice::Dice;
+use crate::history::{History, Outcome, Send};
+use crate::invariants::quorum_durable::QuorumDurable;
+use crate::parameters::Parameters;
+use crate::trace::Trace;
+
+/// What a producer works with.
+pub struct Produce {
+    /// Which of the producers it is.
+    pub number: usize,
+    /// The run's parameters.
+    pub parameters: Arc<Parameters>,
+    /// Where the name server is.
+    pub name_server: String,
+    /// Where outcomes are entered.
+    pub history: History,
+    /// The run's events.
+    pub trace: Trace,
+    /// Asked at each acknowledgement.
+    pub durable: QuorumDurable,
+    /// Becomes true when it shall stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Sends until told to stop.
+pub async fn produce(with: Produce) {
+    let Produce { number, parameters, .. } = &with;
+    let mut dice = Dice::of(parameters.seed, &format!("producer {number}"));
+    let Some(producer) = start(&with).await else { return };
+    while !*with.stop.borrow() {
+        match dice.below(20) {
+            0 => refused(&with, &producer).await,
+            1 | 2 => batch(&with, &producer, dice.between(2, 5)).await,
+            _ => one(&with, &producer).await,
+        }
+        sleep(Duration::from_millis(dice.between(0, parameters.send_pause_ms))).await;
+    }
+    producer.shutdown().await;
+}
+
+async fn start(with: &Produce) -> Option<Producer> {
+    let options = ClientOptions::new(&with.name_server)
+        .with_instance_name(format!("producer-{}", with.number));
+    let client = Client::start(options).await.ok()?;
+    let mut options = ProducerOptions::new(PRODUCER_GROUP);
+    options.send_timeout = Duration::from_secs(8);
+    options.attempt_timeout = Duration::from_secs(2);
+    Producer::start(&client, options).ok()
+}
+
+fn new_message(with: &Produce) -> (u64, Message) {
+    let number = with.history.next_message();
+    let body = message::body(number, with.parameters.body_bytes_max);
+    (number, Message::new(TOPIC, body))
+}
+
+async fn one(with: &Produce, producer: &Producer) {
+    let (number, message) = new_message(with);
+    let called = with.trace.elapsed();
+    let result = producer.send(&message).await;
+    settle(with, &[number], called, &result);
+}
+
+async fn batch(with: &Produce, producer: &Producer, count: u64) {
+    let (numbers, messages): (Vec<u64>, Vec<Message>) =
+        (0..count).map(|_| new_message(with)).unzip();
+    let called = with.trace.elapsed();
+    let result = producer.send_batch(&messages).await;
+    settle(with, &numbers, called, &result);
+}
+
+/// Sends what the client must refuse by itself.
+async fn refused(with: &Produce, producer: &Producer) {
+    let (number, message) = new_message(with);
+    let called = with.trace.elapsed();
+    let message = Message::new("no spaces allowed", message.body);
+    let result = producer.send(&message).await;
+    settle(with, &[number], called, &result);
+}
+
+/// Enters the outcome of a call; the messages of a batch lie one behind the other.
+fn settle(
+    with: &Produce,
+    numbers: &[u64],
+    called: Duration,
+    result: &Result<SendResult, ClientError>,
+) {
+    let returned = with.trace.elapsed();
+    let name = with.number;
+    match result {
+        Ok(sent) => with.trace.note(format_args!(
+            "producer {name}: {numbers:?} stored at {}:{} in {} attempts",
+            sent.queue.queue_id, sent.queue_offset, sent.attempts
+        )),
+        Err(error) => with.trace.note(format_args!("producer {name}: {numbers:?}: {error}")),
+    }
+    for (at, &message) in (0..).zip(numbers) {
+        let outcome = match result {
+            Ok(sent) if sent.status == SendStatus::SendOk => Outcome::Stored {
+                queue_id: sent.queue.queue_id,
+                offset: sent.queue_offset + at,
+                attempts: sent.attempts,
+            },
+            Err(ClientError::IllegalMessage(_) | ClientError::IllegalArgument(_)) => {
+                Outcome::Failed
+            }
+            _ => Outcome::Unknown,
+        };
+        with.history.returned(Send { message, called, returned, outcome });
+    }
+    if let Ok(sent) = result {
+        with.durable.acknowledged(numbers, &sent.offset_message_id);
+    }
+}
