@@ -10,8 +10,8 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 use raft::{GetEntriesContext, Storage};
 use raft_log::{
-    ENTRY_HEADER_BYTES, Fatal, Log, LogError, LogIndex, LogOptions, Position, RealDisk,
-    SEGMENT_BYTES_MIN,
+    Disk, DiskFile, ENTRY_HEADER_BYTES, Fatal, Log, LogError, LogIndex, LogOptions, Position,
+    RealDisk, SEGMENT_BYTES_MIN,
 };
 
 fn options() -> LogOptions {
@@ -240,6 +240,22 @@ fn damage_is_an_error_wherever_it_is() {
     let log = open(dir.path());
     let error = log.reader().entries_from(Position(0), usize::MAX).unwrap_err();
     assert_eq!(error.fatal(), Some(Fatal::LogCorrupt), "{error}");
+}
+
+#[test]
+fn zeros_go_to_the_open_file_whatever_its_name_stands_for_now() {
+    const BYTES: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let (name, elsewhere) = (dir.path().join("name"), dir.path().join("elsewhere"));
+    let (disk, content) = (RealDisk::new(), vec![0xff; BYTES]);
+    let file = disk.create(&name).unwrap();
+    file.write_at(&content, 0).unwrap();
+    disk.rename(&name, &elsewhere).unwrap();
+    disk.create(&name).unwrap().write_at(&content, 0).unwrap();
+    file.write_zeros(0..BYTES as u64).unwrap();
+    let is = |path: &Path, byte: u8| std::fs::read(path).unwrap().iter().all(|it| *it == byte);
+    assert!(is(&name, 0xff), "another file was written to");
+    assert!(is(&elsewhere, 0));
 }
 
 #[test]

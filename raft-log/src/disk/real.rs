@@ -9,7 +9,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 
@@ -189,12 +190,19 @@ impl RealFile {
     /// Zeros that went through the page cache would have to be copied there, would push out what
     /// consumers read, and would make every sync of the tail wait for them.
     fn direct(&self) -> Option<&File> {
-        let open = || {
-            let direct = i32::try_from(OFlags::DIRECT.bits()).ok()?;
-            OpenOptions::new().write(true).custom_flags(direct).open(&self.path).ok()
-        };
-        self.direct.get_or_init(open).as_ref()
+        self.direct.get_or_init(|| open_direct(&self.file, &self.path)).as_ref()
     }
+}
+
+/// Opens the same file past the page cache: by its descriptor, because its name may stand for
+/// another one by now. Where there is no `/proc` the name has to do, if it is still this file's.
+fn open_direct(file: &File, path: &Path) -> Option<File> {
+    let direct = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+    let open = |path: &Path| OpenOptions::new().write(true).custom_flags(direct).open(path);
+    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let opened = open(&by_descriptor).or_else(|_| open(path)).ok()?;
+    let (own, found) = (file.metadata().ok()?, opened.metadata().ok()?);
+    ((own.dev(), own.ino()) == (found.dev(), found.ino())).then_some(opened)
 }
 
 impl DiskFile for RealFile {
