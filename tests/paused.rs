@@ -20,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_leader_that_was_paused_acknowledges_nothing_of_its_own_and_follows() {
-    let mut cluster = Cluster::start();
+    // The smallest budget must do: queues that are full refuse, and clients try again.
+    let mut cluster = Cluster::start_with("memoryBudgetBytes=33554432");
     let (old, _) = cluster.await_leader(None);
     cluster.connect(old).create_topic(TOPIC, QUEUES).unwrap();
     let mut all = Acknowledged::default();

@@ -364,6 +364,13 @@ fn replica_options(config: &BrokerConfig, address: SocketAddr, listen: Listen) -
     options.heartbeat_interval_ms = config.raft_heartbeat_interval_ms;
     options.entry_bytes_target = config.raft_entry_bytes_max;
     options.waiting_proposals_max = config.send_queue_capacity;
-    options.waiting_bytes_max = config.send_queue_bytes_max;
+    let shares = config.memory_shares();
+    options.waiting_bytes_max = shares.waiting_bytes;
+    options.uncommitted_bytes_max = shares.uncommitted_bytes;
+    options.unapplied_bytes_max = shares.unapplied_bytes;
+    options.peer_queue_bytes_max = shares.peer_queue_bytes;
+    options.entry_bytes_limit = shares.entry_bytes_max;
+    options.message_bytes_max = shares.append_bytes as u64;
+    options.inflight_messages_max = shares.appends_in_flight;
     options
 }

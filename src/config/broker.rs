@@ -101,9 +101,11 @@ settings! {
             (RocketMQ's default is ASYNC_FLUSH.)";
         memory_budget_bytes: usize = "memoryBudgetBytes", "268435456", "bytes",
             Between(32 * MIB, 1024 * GIB),
-            "The memory that queues and buffers of this broker may take together; a quarter of it \
-            is for sends that wait, unless sendQueueBytesMax says otherwise. (Not a key of \
-            RocketMQ.)";
+            "The memory that this broker's queues may take together, a quarter each: sends that \
+            wait (sendQueueBytesMax), entries not yet committed, entries not yet applied, and \
+            messages to the other members. Answers that clients are slow to read are bounded for \
+            each connection and come on top. A maxMessageSize, raftEntryBytesMax or \
+            sendQueueBytesMax that does not fit raises the default. (Not a key of RocketMQ.)";
     }
 
     "Retention" => {
@@ -144,8 +146,8 @@ settings! {
             "Sends that may wait for replication; more are refused as busy, and clients retry.";
         send_queue_bytes_max: usize = "sendQueueBytesMax", "67108864", "bytes",
             Between(65_536, 64 * GIB),
-            "The same bound in bytes. Default: a quarter of memoryBudgetBytes. (Not a key of \
-            RocketMQ.)";
+            "The same bound in bytes, half of memoryBudgetBytes at most; the other queues share \
+            what it leaves. Default: a quarter of memoryBudgetBytes. (Not a key of RocketMQ.)";
     }
 
     "Pulling" => {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::budget::{OTHERS_PERCENT_MIN, WAITING_PERCENT};
 use super::setting::Setting;
 use super::{BrokerConfig, Environment, Finding, Problem, Properties};
 
@@ -56,8 +57,19 @@ pub fn complete(config: &mut BrokerConfig, properties: &Properties, environment:
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         config.max_message_size = config.max_message_size.min(room);
     }
+    if !given("memoryBudgetBytes") {
+        let largest_parts = config.largest_entry_bytes() * (100 / WAITING_PERCENT);
+        let waiting = if given("sendQueueBytesMax") {
+            config.send_queue_bytes_max
+        } else {
+            config.max_message_size
+        };
+        let least = waiting.div_ceil(100 - OTHERS_PERCENT_MIN) * 100;
+        config.memory_budget_bytes = config.memory_budget_bytes.max(largest_parts).max(least);
+    }
     if !given("sendQueueBytesMax") {
-        config.send_queue_bytes_max = (config.memory_budget_bytes / 4).max(config.max_message_size);
+        let share = config.memory_budget_bytes / 100 * WAITING_PERCENT;
+        config.send_queue_bytes_max = share.max(config.max_message_size);
     }
     if !given("extentBytes") {
         let pieces = segment_bytes.div_ceil(config.extent_bytes).max(1);
@@ -98,6 +110,7 @@ pub fn check(
     check_mode(config, properties)?;
     check_members(config)?;
     check_sizes(config)?;
+    check_budget(config)?;
     check_times(config, properties)?;
     if config.broker_name != config.dleger_group {
         findings.push(Finding::NamesDiffer {
@@ -278,6 +291,30 @@ fn check_sizes(config: &BrokerConfig) -> Result<(), Problem> {
             config.send_queue_bytes_max,
             &format!("a message of maxMessageSize={} would never fit", config.max_message_size),
             "raise it, or lower maxMessageSize",
+        ));
+    }
+    Ok(())
+}
+
+fn check_budget(config: &BrokerConfig) -> Result<(), Problem> {
+    let budget = config.memory_budget_bytes;
+    if config.send_queue_bytes_max > budget / 100 * (100 - OTHERS_PERCENT_MIN) {
+        return Err(contradiction(
+            "sendQueueBytesMax",
+            config.send_queue_bytes_max,
+            &format!("it leaves too little of memoryBudgetBytes={budget} to the other queues"),
+            "lower it to half of the budget or less, or raise memoryBudgetBytes",
+        ));
+    }
+    let shares = config.memory_shares();
+    let (least, largest) =
+        (shares.uncommitted_bytes.min(shares.waiting_bytes), config.largest_entry_bytes());
+    if least < largest {
+        return Err(contradiction(
+            "memoryBudgetBytes",
+            budget,
+            &format!("a part of {least} bytes does not hold an entry of {largest} bytes"),
+            "raise it, or lower maxMessageSize, raftEntryBytesMax or sendQueueBytesMax",
         ));
     }
     Ok(())

@@ -12,6 +12,7 @@ use std::path::Path;
 
 mod broker;
 mod broker_rules;
+mod budget;
 mod environment;
 mod error;
 mod finding;
@@ -23,6 +24,7 @@ mod setting;
 mod table;
 
 pub use broker::{BrokerConfig, IMPORTANT_KEYS};
+pub use budget::MemoryShares;
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use finding::Finding;

@@ -97,7 +97,7 @@ fn a_small_segment_lowers_what_must_fit_into_it() {
     assert_eq!((config.raft_entry_bytes_max, config.extent_bytes), (16_384, 65_536));
     assert_eq!(config.max_message_size, 16_384);
     let config = BrokerConfig::from_text(&with("memoryBudgetBytes=67108864")).unwrap();
-    assert_eq!(config.send_queue_bytes_max, 16 << 20);
+    assert_eq!(config.send_queue_bytes_max, (64 << 20) / 100 * 25);
     let text = with("mapedFileSizeCommitLog=104857600");
     let config = BrokerConfig::from_text(&text).unwrap();
     assert_eq!(config.mapped_file_size_commit_log, 104_857_600);
@@ -124,6 +124,42 @@ fn disk_ratios_that_are_not_written_follow_those_that_are() {
         );
         assert_eq!(ratios, expected, "{lines}");
     }
+}
+
+#[test]
+fn the_memory_budget_is_divided_and_never_exceeded() {
+    let lines = [
+        "",
+        "memoryBudgetBytes=33554432",
+        "memoryBudgetBytes=1073741824\nsendQueueBytesMax=400000000",
+        "sendQueueBytesMax=400000000",
+        "sendQueueBytesMax=10000000",
+        "maxMessageSize=134217728",
+        "mappedFileSizeCommitLog=65536",
+        "dLegerPeers=n0-a:1;n1-a:2;n2-a:3;n3-a:4;n4-a:5",
+        "dLegerPeers=n0-a:1",
+    ];
+    for lines in lines {
+        let config = BrokerConfig::from_text(&with(lines)).unwrap();
+        let shares = config.memory_shares();
+        let others = config.dleger_peers.len() - 1;
+        let sum = shares.waiting_bytes
+            + shares.uncommitted_bytes
+            + shares.unapplied_bytes
+            + shares.peer_queue_bytes * others;
+        assert!(sum <= config.memory_budget_bytes, "{lines}: {shares:?}");
+        let unused = if others == 0 { 2 } else { 20 };
+        assert!(sum > config.memory_budget_bytes / 100 * (100 / unused), "{lines}: {shares:?}");
+        assert!(shares.entry_bytes_max <= shares.uncommitted_bytes, "{lines}: {shares:?}");
+        let largest = (config.max_message_size + 4096).min(16 << 20);
+        assert!(shares.entry_bytes_max >= largest, "{lines}: {shares:?}");
+        let in_flight = shares.append_bytes * shares.appends_in_flight;
+        assert!(in_flight <= shares.peer_queue_bytes, "{lines}: {shares:?}");
+    }
+    let shares = BrokerConfig::from_text(&with("")).unwrap().memory_shares();
+    let mib = |bytes: usize| (bytes + (1 << 19)) >> 20;
+    assert_eq!((mib(shares.waiting_bytes), mib(shares.uncommitted_bytes)), (64, 64));
+    assert_eq!((mib(shares.unapplied_bytes), mib(shares.peer_queue_bytes)), (64, 32));
 }
 
 #[test]
@@ -170,6 +206,14 @@ fn mistakes_name_key_value_and_fix() {
             &["diskSpaceWarningLevelRatio=70", "below diskMaxUsedSpaceRatio=80"],
         ),
         ("sendQueueBytesMax=65536", &["sendQueueBytesMax=65536", "maxMessageSize"]),
+        (
+            "memoryBudgetBytes=33554432\nsendQueueBytesMax=30000000",
+            &["sendQueueBytesMax=30000000", "memoryBudgetBytes=33554432", "half of the budget"],
+        ),
+        (
+            "memoryBudgetBytes=33554432\nmaxMessageSize=10000000",
+            &["memoryBudgetBytes=33554432", "does not hold an entry", "maxMessageSize"],
+        ),
         ("preferredLeaderId=n9", &["preferredLeaderId=n9", "members of the group"]),
         ("aclEnable=true", &["aclEnable=true", "does not check who may do what"]),
         ("authenticationEnabled=TRUE", &["authenticationEnabled=true"]),

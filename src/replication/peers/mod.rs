@@ -190,7 +190,7 @@ impl Peers {
     }
 
     /// Queues a message. `false` when it was dropped because the peer is not connected or too much
-    /// waits already: the caller tells raft.
+    /// waits already: the caller tells raft. An empty queue takes a message of any size.
     #[must_use]
     pub fn send(&self, message: eraftpb::Message) -> bool {
         let Some(peer) = self.table.get(&message.to) else {
@@ -200,7 +200,8 @@ impl Peers {
             return false;
         }
         let bytes = wire::queued_bytes(&message);
-        if peer.queued_bytes.load(Ordering::Relaxed) + bytes > self.bounds.queue_bytes_max {
+        let waiting = peer.queued_bytes.load(Ordering::Relaxed);
+        if waiting > 0 && waiting + bytes > self.bounds.queue_bytes_max {
             return false;
         }
         peer.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
