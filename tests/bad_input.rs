@@ -31,6 +31,7 @@ const INVALID_PARAMETER: i32 = 29;
 const SEND_MESSAGE: i32 = 10;
 const PULL_MESSAGE: i32 = 11;
 const CREATE_TOPIC: i32 = 17;
+const HEART_BEAT: i32 = 34;
 const GET_ROUTE: i32 = 105;
 
 /// One cluster for all of it: what one bad request broke, the next would notice.
@@ -45,6 +46,7 @@ fn bad_requests_get_their_codes_and_break_nothing() {
     sends(&mut wire);
     pulls(&mut wire);
     topics(&mut wire);
+    heartbeats(&mut wire);
     routes(&cluster);
     broken_frames(leader);
 
@@ -134,6 +136,19 @@ fn topics(wire: &mut Wire) {
     assert_ne!(wire.call(CREATE_TOPIC, no_queues.clone(), b"").unwrap().code, 0);
     no_queues["readQueueNums"] = json!("2000000000");
     assert_ne!(wire.call(CREATE_TOPIC, no_queues, b"").unwrap().code, 0);
+}
+
+/// Three bytes of text become a subscription, which takes far more.
+fn heartbeats(wire: &mut Wire) {
+    let subscriptions = vec!["{}"; 2_000_000].join(",");
+    let groups = format!(r#"[{{"groupName":"g","subscriptionDataSet":[{subscriptions}]}}]"#);
+    let body = format!(r#"{{"clientID":"c","consumerDataSet":{groups}}}"#);
+    let answer = wire.call(HEART_BEAT, json!({}), body.as_bytes()).unwrap();
+    assert_eq!(answer.code, INVALID_PARAMETER, "{}", answer.remark);
+    assert!(answer.remark.contains("1048576 bytes"), "{}", answer.remark);
+    let body = r#"{"clientID":"c","producerDataSet":[{"groupName":"g"}]}"#;
+    let answer = wire.call(HEART_BEAT, json!({}), body.as_bytes()).unwrap();
+    assert_eq!(answer.code, 0, "{}", answer.remark);
 }
 
 fn routes(cluster: &Cluster) {

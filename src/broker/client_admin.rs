@@ -22,9 +22,19 @@ use crate::protocol::topic::{TopicConfig, permission};
 use crate::remoting::{Connection, RemotingCommand, Request};
 use crate::state::Command;
 
+/// Thousands of subscriptions fit. What is read from a body takes many times its size.
+const HEARTBEAT_BYTES_MAX: usize = 1 << 20;
+
 /// Takes in who a client is and what it consumes.
 pub fn heartbeat(core: &Arc<Core>, request: Request) {
     let command = &request.command;
+    let bytes = command.body.len();
+    if bytes > HEARTBEAT_BYTES_MAX {
+        let remark = format!(
+            "a heartbeat of {bytes} bytes is refused, allowed are {HEARTBEAT_BYTES_MAX} bytes"
+        );
+        return refuse(request.responder, &Failure::invalid(remark));
+    }
     let data = match HeartbeatData::decode(&command.body) {
         Ok(data) if !data.client_id.is_empty() => data,
         Ok(_) => {
