@@ -15,5 +15,7 @@ pub mod quickstart;
 pub mod remoting;
 pub mod replication;
 pub mod state;
+// It waits for the signals and the standard input of a process.
+#[cfg(not(madsim))]
 pub mod stop;
 pub mod store;
