@@ -16,12 +16,16 @@ use support::poll;
 const TOPIC: &str = "Kept";
 const MARKED_TOPIC: &str = "Marked";
 const MARK: &[u8] = b"this text stands nowhere else in the log";
+/// With the smallest budget the log keeps 8 MiB of its tail in memory: this much more pushes the rest
+/// out, so that it is read from the file.
+const FILLER_BODIES: usize = 4;
+const FILLER_BODY_BYTES: usize = 3 << 20;
 const QUEUES: i32 = 4;
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_leader_that_meets_damage_names_it_and_ends_and_nothing_is_lost() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start_with("memoryBudgetBytes=33554432");
     let (old, _) = cluster.await_leader(None);
     let away = (old + 1) % 3;
     for topic in [TOPIC, MARKED_TOPIC] {
@@ -36,6 +40,10 @@ fn a_leader_that_meets_damage_names_it_and_ends_and_nothing_is_lost() {
     connection.receive().unwrap().succeeded().unwrap();
     let mut all = Acknowledged::default();
     load.finish(&mut all);
+    for _ in 0..FILLER_BODIES {
+        connection.request_send(MARKED_TOPIC, 1, &vec![b'.'; FILLER_BODY_BYTES]).unwrap();
+        connection.receive().unwrap().succeeded().unwrap();
+    }
 
     let directory = cluster.directory().join(format!("store-n{old}/dledger-n{old}"));
     let segment = directory.join(format!("{:020}", 0));

@@ -3,7 +3,6 @@
 //! Invariant: a file written by [`replace`] is found either with its old or with its new content,
 //! never with a mixture, and with the new one once the call has returned.
 
-use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
@@ -89,8 +88,14 @@ pub(crate) fn replace_with<D: Disk>(
     path: &Path,
     parts: &[&[u8]],
 ) -> Result<D::File, LogError> {
-    let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    replace(disk, dir, path, |file| file.write_vectored_at(&parts, 0))
+    replace(disk, dir, path, |file| {
+        let mut offset = 0;
+        for part in parts {
+            file.write_at(part, offset)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    })
 }
 
 /// Reads a whole small file.

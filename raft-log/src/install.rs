@@ -161,6 +161,7 @@ impl<D: Disk> Log<D> {
         self.active = Arc::new(segment);
         table.start = boundary;
         table.end = boundary;
+        table.tail.clear();
         table.segments = vec![TableSegment {
             segment: self.active.clone(),
             base_index: boundary.index.0 + 1,
@@ -169,7 +170,9 @@ impl<D: Disk> Log<D> {
         }];
         drop(table);
         *shared.next() = crate::shared::Next { start: self.active.end(), segment: None };
-        shared.dirty().clear();
+        shared.unwritten().clear();
+        persist.writer.forget();
+        shared.written_position.store(boundary.position.0, std::sync::atomic::Ordering::Release);
         persist.durable = Witness { position: boundary.position.0, index: boundary.index.0 };
         persist.witnessed = Witness::default();
         shared.durable_position.store(boundary.position.0, std::sync::atomic::Ordering::Release);

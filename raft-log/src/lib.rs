@@ -19,6 +19,7 @@ mod fatal;
 mod files;
 #[cfg(test)]
 mod golden;
+mod group;
 mod hard_state;
 mod identity;
 mod index;
@@ -35,10 +36,11 @@ mod shared;
 mod snapshot;
 mod storage;
 mod table;
+mod tail;
 mod truncate;
 mod types;
 
-pub use disk::{Disk, DiskFile, DiskMap, Lane, RealDisk, RealFile, fault};
+pub use disk::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, fault};
 pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;

@@ -1,20 +1,20 @@
 //! The writing half of the log.
 //!
-//! Invariants: entries are written in index order, whole, and published only after the write
-//! succeeded; an error of the disk is final; nothing is acknowledged here, durability is the
-//! business of the [`SyncTicket`].
+//! Invariants: entries are published in index order, whole; an error of the disk is final; nothing is
+//! acknowledged here, and nothing but a new segment is written: that is the business of the
+//! [`SyncTicket`].
 
-use std::io::IoSlice;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState};
 
 use crate::disk::Disk;
 use crate::entry::{EntryHeader, EntryKind, HEADER, stored_bytes};
 use crate::error::LogError;
+use crate::group::Piece;
 use crate::hard_state::HardStateValue;
 use crate::index::{IndexRecord, SegmentIndex};
 use crate::options::{LogOptions, payload_bytes_max};
@@ -25,10 +25,8 @@ use crate::segment::{Segment, Witness};
 use crate::shared::Shared;
 use crate::snapshot::SnapshotStore;
 use crate::table::{Boundary, TableSegment, place};
+use crate::tail::TailEntry;
 use crate::types::{LogIndex, Position, Term};
-
-/// Payloads below this are copied beside their header; larger ones are written from where they are.
-const COPY_BELOW_BYTES: usize = 4096;
 
 /// Told why the log cannot be read; see [`Log::on_read_failure`].
 type ReadFailureHandler = Box<dyn Fn(&LogError) + Send + Sync>;
@@ -43,101 +41,76 @@ pub struct Log<D: Disk> {
     pub(crate) conf_state: ConfState,
     pub(crate) epoch: u64,
     groups: u64,
-    run: Run,
     pub(crate) on_read_failure: Option<ReadFailureHandler>,
     /// Last, so that it is let go of after everything else.
     _lock: D::Lock,
 }
 
-/// Entries that go into one segment by one write.
-#[derive(Default)]
-struct Run {
-    /// Headers, small payloads and alignment, back to back.
-    scratch: Vec<u8>,
-    parts: Vec<Part>,
+/// Entries that go into one segment, to be published together.
+struct Run<D: Disk> {
+    pieces: Vec<Piece<D>>,
+    entries: Vec<TailEntry>,
     records: Vec<IndexRecord>,
-    bytes: u64,
 }
 
-enum Part {
-    Scratch(Range<usize>),
-    /// The payload of the nth entry handed in.
-    Payload(usize),
-}
-
-impl Run {
-    fn clear(&mut self) {
-        self.scratch.clear();
-        self.parts.clear();
-        self.records.clear();
-        self.bytes = 0;
+impl<D: Disk> Run<D> {
+    fn new() -> Self {
+        Self { pieces: Vec::new(), entries: Vec::new(), records: Vec::new() }
     }
 
-    fn copy(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let begin = self.scratch.len();
-        self.scratch.extend_from_slice(bytes);
-        let end = self.scratch.len();
-        match self.parts.last_mut() {
-            Some(Part::Scratch(range)) if range.end == begin => range.end = end,
-            _ => self.parts.push(Part::Scratch(begin..end)),
-        }
-    }
-
-    /// Adds the `nth` entry; returns its header's checksum.
-    fn push(&mut self, nth: usize, entry: &Entry, position: u64, offset: u64, chain: u32) -> u32 {
-        let payload = &entry.data;
-        let header = EntryHeader {
-            kind: EntryKind::from_raft(entry.get_entry_type()),
+    /// Adds an entry; returns its header's checksum.
+    fn push(&mut self, entry: &Entry, segment: &Arc<Segment<D>>, before: Boundary) -> u32 {
+        let (position, payload) = (before.position.0, entry.data.clone());
+        let kind = EntryKind::from_raft(entry.get_entry_type());
+        let (header, crc) = EntryHeader {
+            kind,
             payload_bytes: u32::try_from(payload.len()).expect("checked against the segment size"),
             term: entry.term,
             index: entry.index,
             position,
-            previous_crc: chain,
-            payload_crc: crc32fast::hash(payload),
-        };
-        let (encoded, crc) = header.encode();
-        self.copy(&encoded);
-        if payload.len() < COPY_BELOW_BYTES {
-            self.copy(payload);
-        } else {
-            self.parts.push(Part::Payload(nth));
+            previous_crc: before.chain_crc,
+            payload_crc: crc32fast::hash(&payload),
         }
-        let stored = stored_bytes(payload.len() as u64);
-        let alignment = stored as usize - HEADER - payload.len();
-        self.copy(&[0; 8][..alignment]);
-        self.bytes += stored;
+        .encode();
+        let offset = position - segment.start;
+        self.pieces.push(Piece {
+            segment: segment.clone(),
+            offset,
+            header,
+            payload: payload.clone(),
+            stored_bytes: stored_bytes(payload.len() as u64),
+        });
+        let (index, term) = (entry.index, entry.term);
+        self.entries.push(TailEntry { index, term, kind, position, header, payload });
         let offset = u32::try_from(offset).expect("offsets in a segment fit 32 bits");
-        self.records.push(IndexRecord { offset, header_crc: crc, term: entry.term });
+        self.records.push(IndexRecord { offset, header_crc: crc, term });
         crc
     }
 
-    fn push_padding(&mut self, position: u64, left: u64, chain: u32) {
+    /// Says that the rest of the segment is empty, where there is room to say so.
+    fn push_padding(&mut self, segment: &Arc<Segment<D>>, before: Boundary) {
+        let position = before.position.0;
+        let left = segment.end() - position;
         if left < HEADER as u64 {
             return;
         }
-        let (encoded, _) = EntryHeader {
+        let (header, _) = EntryHeader {
             kind: EntryKind::Padding,
             payload_bytes: u32::try_from(left).expect("offsets fit 32 bits") - HEADER as u32,
             term: 0,
             index: 0,
             position,
-            previous_crc: chain,
+            previous_crc: before.chain_crc,
             payload_crc: 0,
         }
         .encode();
-        self.copy(&encoded);
-        self.bytes += HEADER as u64;
-    }
-
-    fn slices<'a>(&'a self, entries: &'a [Entry]) -> Vec<IoSlice<'a>> {
-        let part = |part: &Part| match part {
-            Part::Scratch(range) => IoSlice::new(&self.scratch[range.clone()]),
-            Part::Payload(nth) => IoSlice::new(&entries[*nth].data),
-        };
-        self.parts.iter().map(part).collect()
+        self.pieces.push(Piece {
+            segment: segment.clone(),
+            offset: position - segment.start,
+            header,
+            payload: Bytes::new(),
+            stored_bytes: HEADER as u64,
+        });
     }
 }
 
@@ -183,7 +156,6 @@ impl<D: Disk> Log<D> {
             conf_state: recovered.conf_state,
             epoch: 0,
             groups: 0,
-            run: Run::default(),
             on_read_failure: None,
             _lock: recovered.lock,
         };
@@ -267,19 +239,36 @@ impl<D: Disk> Log<D> {
 
     /// Starts making durable what was appended and staged so far, on the log's own thread.
     pub fn begin_sync(&mut self) -> SyncTicket {
+        self.begin(true)
+    }
+
+    /// Starts handing to the disk what was appended so far, without waiting for the medium: it then
+    /// survives this process, not a loss of power. The staged hard state waits for a sync.
+    pub fn begin_write(&mut self) -> SyncTicket {
+        self.begin(false)
+    }
+
+    fn begin(&mut self, durable: bool) -> SyncTicket {
         let end = self.shared.table().end;
-        let staged = std::mem::take(&mut self.hard_state_staged);
+        let staged = durable && std::mem::take(&mut self.hard_state_staged);
         self.groups += 1;
-        self.shared.begin_sync(Group {
+        self.shared.begin_group(Group {
             number: self.groups,
             epoch: self.epoch,
             end: Witness { position: end.position.0, index: end.index.0 },
             hard_state: staged.then_some(self.hard_state),
+            durable,
         })
     }
 
-    /// Appends entries, replacing from the first one that differs on. They are readable on return,
-    /// durable after a sync. Entries that are already there are skipped.
+    /// Whether a sync, even of nothing, would let a restart tell more damage from a torn end. Worth
+    /// asking for when the log has come to rest.
+    pub fn wants_sync_at_rest(&self) -> bool {
+        self.shared.unwitnessed.load(Ordering::Acquire)
+    }
+
+    /// Appends entries, replacing from the first one that differs on. They are readable on return, in
+    /// a file after the next write, durable after the next sync. Entries that are already there are skipped.
     ///
     /// # Errors
     /// `BadAppend` and `EntryTooLarge` leave the log as it was; any other is fatal.
@@ -293,7 +282,7 @@ impl<D: Disk> Log<D> {
         if first.index <= self.last_index().0 {
             shared.latch(self.truncate(first.index))?;
         }
-        shared.latch(self.write_entries(entries))?;
+        shared.latch(self.add_entries(entries))?;
         shared.request_preparation();
         Ok(())
     }
@@ -347,75 +336,59 @@ impl<D: Disk> Log<D> {
         Ok(known)
     }
 
-    fn write_entries(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+    /// Publishes entries in memory and hands them to the next group that is written.
+    fn add_entries(&mut self, entries: &[Entry]) -> Result<(), LogError> {
         let mut end = self.shared.table().end;
-        let mut run = std::mem::take(&mut self.run);
-        run.clear();
-        let mut run_start = end.position.0;
-        for (nth, entry) in entries.iter().enumerate() {
+        let mut run = Run::new();
+        for entry in entries {
             let position =
                 place(self.shared.segment_bytes, end.position.0, entry.data.len() as u64);
             if position >= self.active.end() {
-                let left = position - end.position.0;
-                run.push_padding(end.position.0, left, end.chain_crc);
-                self.write_run(&run, entries, run_start, end)?;
+                if end.position.0 < self.active.end() {
+                    run.push_padding(&self.active, end);
+                }
+                self.publish(std::mem::replace(&mut run, Run::new()), end);
                 self.active = self.shared.take_next_segment(&self.active)?;
-                run.clear();
-                run_start = position;
             }
-            let offset = position - self.active.start;
-            let crc = run.push(nth, entry, position, offset, end.chain_crc);
+            end.position = Position(position);
+            let chain_crc = run.push(entry, &self.active, end);
             end = Boundary {
                 index: LogIndex(entry.index),
                 term: Term(entry.term),
                 position: Position(position + stored_bytes(entry.data.len() as u64)),
-                chain_crc: crc,
+                chain_crc,
             };
         }
-        self.write_run(&run, entries, run_start, end)?;
-        self.run = run;
+        self.publish(run, end);
         Ok(())
     }
 
-    /// Writes a run to the active segment and publishes it. `end` is the log's end with the run.
-    fn write_run(
-        &self,
-        run: &Run,
-        entries: &[Entry],
-        run_start: u64,
-        end: Boundary,
-    ) -> Result<(), LogError> {
-        if run.bytes == 0 {
-            return Ok(());
-        }
-        let slices = run.slices(entries);
-        self.active.write(&slices, run_start - self.active.start, run.bytes)?;
-        {
-            let mut dirty = self.shared.dirty();
-            if !dirty.last().is_some_and(|last| Arc::ptr_eq(last, &self.active)) {
-                dirty.push(self.active.clone());
+    /// `end` is the log's end with the run.
+    fn publish(&self, run: Run<D>, end: Boundary) {
+        if !run.records.is_empty() {
+            let written_to = self.shared.written_position.load(Ordering::Acquire);
+            let mut table = self.shared.table_mut();
+            let last = table.segments.last().expect("a log has a segment");
+            if last.segment.start != self.active.start {
+                let (base_index, previous_crc) = (table.end.index.0 + 1, table.end.chain_crc);
+                table.segments.push(TableSegment {
+                    segment: self.active.clone(),
+                    base_index,
+                    previous_crc,
+                    index: SegmentIndex::Memory(Vec::new()),
+                });
             }
+            match &mut table.segments.last_mut().expect("a log has a segment").index {
+                SegmentIndex::Memory(records) => records.extend_from_slice(&run.records),
+                SegmentIndex::Sealed(_) => unreachable!("a sealed segment is full"),
+            }
+            for entry in run.entries {
+                table.tail.push(entry);
+            }
+            table.tail.shrink(written_to);
+            table.end = end;
         }
-        if run.records.is_empty() {
-            return Ok(());
-        }
-        let mut table = self.shared.table_mut();
-        let last = table.segments.last().expect("a log has a segment");
-        if last.segment.start != self.active.start {
-            let (base_index, previous_crc) = (table.end.index.0 + 1, table.end.chain_crc);
-            table.segments.push(TableSegment {
-                segment: self.active.clone(),
-                base_index,
-                previous_crc,
-                index: SegmentIndex::Memory(Vec::new()),
-            });
-        }
-        match &mut table.segments.last_mut().expect("a log has a segment").index {
-            SegmentIndex::Memory(records) => records.extend_from_slice(&run.records),
-            SegmentIndex::Sealed(_) => unreachable!("a sealed segment is full"),
-        }
-        table.end = end;
-        Ok(())
+        self.shared.unwritten().extend(run.pieces);
     }
 }
 

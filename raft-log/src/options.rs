@@ -8,8 +8,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// Largest segment: offsets inside a segment fit 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
-/// Settings of a log. Everything but `voters` and `prepare_ahead_bytes` is fixed at creation and
-/// checked at every later start.
+/// Settings of a log. Everything but `voters`, `prepare_ahead_bytes` and `tail_bytes_max` is fixed at
+/// creation and checked at every later start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
     /// Bytes per segment, a multiple of 4096. Positions depend on it: the same on every member.
@@ -25,10 +25,13 @@ pub struct LogOptions {
     /// How far ahead of the tail segments are kept zero-filled, so that writes land in allocated
     /// space. A new log occupies this much and no more.
     pub prepare_ahead_bytes: u64,
+    /// Payloads of the newest entries stay in memory up to this much, so that who reads at the log's end
+    /// touches no file. What is not written yet stays in any case.
+    pub tail_bytes_max: usize,
 }
 
 impl LogOptions {
-    /// The defaults: segments of 1 GiB, prepared 32 MiB ahead.
+    /// The defaults: segments of 1 GiB, prepared 32 MiB ahead, 64 MiB of the tail in memory.
     pub fn new(cluster: &str, group: &str, member: &str, voters: Vec<u64>) -> Self {
         Self {
             segment_bytes: 1 << 30,
@@ -37,6 +40,7 @@ impl LogOptions {
             member: member.to_owned(),
             voters,
             prepare_ahead_bytes: 32 << 20,
+            tail_bytes_max: 64 << 20,
         }
     }
 

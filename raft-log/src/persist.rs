@@ -1,7 +1,7 @@
-//! Making what was appended durable: one group sync, run away from the caller.
+//! Writing what was appended and making it durable: one group at a time, away from the caller.
 //!
-//! Invariants: a ticket that resolves to success covers every byte appended and the hard state
-//! staged before it was taken; entries are synced before the hard state that may count them as
+//! Invariants: a ticket that resolves to success covers every byte appended before it was taken, and
+//! one of a sync the staged hard state too; entries are synced before the hard state that may count them as
 //! committed; a failed sync is final.
 
 use std::future::Future;
@@ -16,6 +16,10 @@ use crate::error::LogError;
 use crate::hard_state::HardStateValue;
 use crate::segment::Witness;
 use crate::shared::{Persist, Shared};
+
+/// How much may become durable before the trailer says so. Damage behind what the newest trailer, index
+/// file or stored commit speaks of cannot be told from a torn end.
+const WITNESS_EVERY_BYTES: u64 = 1 << 20;
 
 /// Resolves when a group of writes is durable.
 #[must_use = "what was appended is durable only when the ticket says so"]
@@ -71,10 +75,12 @@ pub(crate) struct Group {
     /// The log's end when it was taken.
     pub(crate) end: Witness,
     pub(crate) hard_state: Option<HardStateValue>,
+    /// Whether to wait for the medium, or only to hand the bytes to the disk.
+    pub(crate) durable: bool,
 }
 
 impl<D: Disk> Shared<D> {
-    pub(crate) fn begin_sync(self: &Arc<Self>, group: Group) -> SyncTicket {
+    pub(crate) fn begin_group(self: &Arc<Self>, group: Group) -> SyncTicket {
         let shared = self.clone();
         let done = self.disk.offload(Lane::Sync, move || {
             let mut persist = shared.persist();
@@ -83,30 +89,37 @@ impl<D: Disk> Shared<D> {
                 return Err(LogError::Closed);
             }
             shared.check_writable()?;
-            let result = shared.sync_group(&mut persist, &group);
+            let result = shared.write_group(&mut persist, &group);
             shared.latch(result)
         });
         SyncTicket { outcome: Box::pin(async move { done.await.unwrap_or(Err(LogError::Closed)) }) }
     }
 
-    fn sync_group(&self, persist: &mut Persist<D>, group: &Group) -> Result<(), LogError> {
-        let dirty = std::mem::take(&mut *self.dirty());
+    fn write_group(&self, persist: &mut Persist<D>, group: &Group) -> Result<(), LogError> {
+        let pieces = std::mem::take(&mut *self.unwritten());
         // After a cut, this group's numbers mean nothing any more; its bytes are synced all the same.
         let current = persist.epoch == group.epoch;
-        if let Some(last) = dirty.last()
-            && current
-            && persist.durable > persist.witnessed
-        {
+        if current && group.durable && witness_is_due(persist, pieces.is_empty()) {
+            let last = {
+                let table = self.table();
+                table.segments[table.segments.len() - 1].segment.clone()
+            };
             last.write_witness(persist.durable)?;
             persist.witnessed = persist.durable;
+            persist.writer.covers(&last);
         }
-        for segment in &dirty {
-            segment.sync()?;
+        persist.writer.write(&pieces, group.durable)?;
+        if let Some(last) = pieces.last() {
+            self.written_position.fetch_max(last.end(), Ordering::AcqRel);
+        }
+        if !group.durable {
+            return Ok(());
         }
         if current {
             persist.durable = persist.durable.max(group.end);
             self.durable_position.store(persist.durable.position, Ordering::Release);
         }
+        self.unwitnessed.store(persist.durable > persist.witnessed, Ordering::Release);
         // A disk may finish tickets out of order; the hard state never goes back.
         if let Some(value) = group.hard_state
             && group.number > persist.hard_state_number
@@ -118,4 +131,11 @@ impl<D: Disk> Shared<D> {
         }
         Ok(())
     }
+}
+
+/// A witness costs a write of its own: under load one is written for many groups, and one more when
+/// the log has come to rest.
+fn witness_is_due<D: Disk>(persist: &Persist<D>, at_rest: bool) -> bool {
+    let behind = persist.durable.position.saturating_sub(persist.witnessed.position);
+    persist.durable > persist.witnessed && (at_rest || behind >= WITNESS_EVERY_BYTES)
 }

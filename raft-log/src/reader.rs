@@ -1,11 +1,12 @@
-//! Reading the log from any thread, without copying.
+//! Reading the log from any thread, without copying: its end from memory, the rest from mapped files.
 //!
-//! Invariant: slices are made only of published bytes and while the table is locked, so a truncation
-//! sees every slice there is before it decides how to take bytes back.
+//! Invariants: slices are made only of published bytes and while the table is locked, so a truncation
+//! sees every slice there is before it decides how to take bytes back; a map is asked only for what
+//! was written, which the tail in memory does not hold any more.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use raft::eraftpb::Entry;
 
 use crate::disk::{Disk, DiskMap};
@@ -45,19 +46,21 @@ struct Stretch<D: Disk> {
     segment: Arc<Segment<D>>,
     bytes: Bytes,
     position: u64,
+    /// The rest of its segment is empty.
+    padded: bool,
 }
 
 impl<D: Disk> Stretch<D> {
-    /// From `position` to the end of what is published in its segment.
+    /// From `position` to the end of what is published in its segment, or to what is in memory.
     fn of(table: &Table<D>, position: u64) -> Option<Self> {
         let held = table.segment_at(position)?;
-        let end = held.segment.end().min(table.end.position.0);
+        let end = held.segment.end().min(table.end.position.0).min(table.tail.first_position());
         if position >= end {
             return None;
         }
         let start = held.segment.start;
         let bytes = held.segment.map.slice(position - start..end - start);
-        Some(Self { segment: held.segment.clone(), bytes, position })
+        Some(Self { segment: held.segment.clone(), bytes, position, padded: false })
     }
 
     /// The verified entry at the front, and its header checksum; `None` where the segment's data
@@ -73,6 +76,7 @@ impl<D: Disk> Stretch<D> {
             return Err(damaged(EntryDamage::Position));
         }
         if header.kind == EntryKind::Padding {
+            self.padded = true;
             return Ok(None);
         }
         let payload = HEADER..HEADER + payload.len();
@@ -102,6 +106,17 @@ impl<D: Disk> Table<D> {
         let mut entries = Vec::with_capacity((high.saturating_sub(low) as usize).min(1024));
         let (mut index, mut bytes) = (low, 0_u64);
         while index < high {
+            if index >= self.tail.first_index() {
+                let count = usize::try_from(high - index).unwrap_or(usize::MAX);
+                for held in self.tail.starting_at_index(index).take(count) {
+                    let entry = held.to_raft();
+                    if !fits(&entry, &mut bytes, max_bytes) && !entries.is_empty() {
+                        break;
+                    }
+                    entries.push(entry);
+                }
+                return Ok(entries);
+            }
             let located = self.locate(index)?;
             let mut stretch = Stretch::of(self, located.position)
                 .expect("a located entry lies in the published part");
@@ -112,8 +127,7 @@ impl<D: Disk> Table<D> {
                     return Err(damaged(&stretch.segment, stored.position.0, EntryDamage::Chain));
                 }
                 let entry = to_raft(stored);
-                bytes = bytes.saturating_add(u64::from(protobuf::Message::compute_size(&entry)));
-                if bytes > max_bytes && !entries.is_empty() {
+                if !fits(&entry, &mut bytes, max_bytes) && !entries.is_empty() {
                     return Ok(entries);
                 }
                 entries.push(entry);
@@ -122,6 +136,12 @@ impl<D: Disk> Table<D> {
         }
         Ok(entries)
     }
+}
+
+/// Counts the entry as raft does, and says whether it is within the bound.
+fn fits(entry: &Entry, bytes: &mut u64, max_bytes: u64) -> bool {
+    *bytes = bytes.saturating_add(u64::from(protobuf::Message::compute_size(entry)));
+    *bytes <= max_bytes
 }
 
 fn to_raft(stored: StoredEntry) -> Entry {
@@ -162,13 +182,23 @@ impl<D: Disk> LogReader<D> {
         }
         let unavailable = LogError::Unavailable { what: "position", number: position.0 };
         let Some(end) = position.0.checked_add(bytes as u64) else { return Err(unavailable) };
-        match table.segment_at(position.0) {
-            Some(held) if end <= table.end.position.0.min(held.segment.end()) => {
-                let start = held.segment.start;
-                Ok(held.segment.map.slice(position.0 - start..end - start))
-            }
-            _ => Err(unavailable),
+        let held = match table.segment_at(position.0) {
+            Some(held) if end <= table.end.position.0.min(held.segment.end()) => held,
+            _ => return Err(unavailable),
+        };
+        let start = held.segment.start;
+        let in_file = |from: u64, to: u64| held.segment.map.slice(from - start..to - start);
+        let tail = table.tail.first_position();
+        if end <= tail {
+            return Ok(in_file(position.0, end));
         }
+        if position.0 >= tail {
+            return table.tail.bytes(position.0, end).ok_or(unavailable);
+        }
+        // Over several entries, the last of which are in memory.
+        let mut bytes = BytesMut::from(&in_file(position.0, tail)[..]);
+        bytes.extend_from_slice(&table.tail.bytes(tail, end).ok_or(unavailable)?);
+        Ok(bytes.freeze())
     }
 
     /// Verified entries from the one whose header is at `position` on (or, when nothing but padding
@@ -183,28 +213,46 @@ impl<D: Disk> LogReader<D> {
         limit_bytes: usize,
     ) -> Result<Vec<StoredEntry>, LogError> {
         let (mut entries, mut bytes, mut at) = (Vec::new(), 0_usize, position.0);
-        let mut previous: Option<u64> = None;
+        // Takes an entry unless there are enough.
+        let mut take = |entries: &mut Vec<StoredEntry>, entry: StoredEntry| {
+            bytes = bytes.saturating_add(entry.payload.len());
+            let taken = bytes <= limit_bytes || entries.is_empty();
+            if taken {
+                entries.push(entry);
+            }
+            taken
+        };
         loop {
             let stretch = {
                 let table = self.shared.table();
                 if at < table.first_position() {
                     return Err(table.compacted());
                 }
+                if at >= table.tail.first_position() {
+                    for held in table.tail.starting_at(at) {
+                        if !take(&mut entries, held.stored()) {
+                            break;
+                        }
+                    }
+                    return Ok(entries);
+                }
                 Stretch::of(&table, at)
             };
             let Some(mut stretch) = stretch else { return Ok(entries) };
             while let Some((entry, _)) = stretch.next()? {
+                let previous = entries.last().map(|last: &StoredEntry| last.index.0);
                 if previous.is_some_and(|index| index + 1 != entry.index.0) {
                     return Err(damaged(&stretch.segment, entry.position.0, EntryDamage::Chain));
                 }
-                previous = Some(entry.index.0);
-                bytes = bytes.saturating_add(entry.payload.len());
-                if bytes > limit_bytes && !entries.is_empty() {
+                if !take(&mut entries, entry) {
                     return Ok(entries);
                 }
-                entries.push(entry);
             }
-            at = stretch.segment.end();
+            // Behind it are padding, entries in memory, or more segments.
+            at = if stretch.padded { stretch.segment.end() } else { stretch.position };
+            if stretch.segment.end() - at < ENTRY_HEADER_BYTES {
+                at = stretch.segment.end();
+            }
         }
     }
 

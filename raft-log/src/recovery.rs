@@ -28,6 +28,7 @@ use crate::scan::{Scan, scan};
 use crate::segment::{Segment, TRAILER_BYTES, Witness};
 use crate::snapshot::boundary_of;
 use crate::table::{Boundary, Table, TableSegment};
+use crate::tail::Tail;
 use crate::types::{LogIndex, Position, Term};
 
 /// An opened log.
@@ -91,6 +92,7 @@ pub(crate) fn open<D: Disk>(
         disk,
         dir,
         segment_bytes: options.segment_bytes,
+        tail_bytes_max: options.tail_bytes_max,
         commit: hard_state.durable().commit,
         inventory,
         conf_state: ConfState { voters: identity.voters, ..ConfState::default() },
@@ -164,6 +166,7 @@ struct Recovery<'a, D: Disk> {
     disk: &'a D,
     dir: &'a Path,
     segment_bytes: u64,
+    tail_bytes_max: usize,
     /// The commit index in the hard state: a witness.
     commit: u64,
     inventory: Inventory,
@@ -185,8 +188,13 @@ struct ChainEnd {
 impl<D: Disk> Recovery<'_, D> {
     fn run(mut self) -> Result<(Table<D>, ConfState), LogError> {
         let start = self.start()?;
-        let mut table =
-            Table { segment_bytes: self.segment_bytes, start, segments: Vec::new(), end: start };
+        let mut table = Table {
+            segment_bytes: self.segment_bytes,
+            start,
+            segments: Vec::new(),
+            end: start,
+            tail: Tail::new(self.tail_bytes_max),
+        };
         let chain_end = self.follow(&mut table)?;
         self.drop_empty_segments(&mut table);
         self.judge(&table, &chain_end)?;

@@ -6,12 +6,11 @@
 //! hold a slice of them. The witness written before a sync speaks only of earlier, finished syncs,
 //! so it never claims more than was durable.
 
-use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, PAGE_BYTES};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
@@ -28,10 +27,6 @@ const WITNESS_OFFSETS: [u64; 2] = [0, 2048];
 const STEP_BYTES: u64 = 256 * 1024;
 /// Zero-filled bytes are synced after this many.
 const SYNC_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// Appends are padded with zeros to a multiple of this, so that the kernel never has to read a page
-/// from disk in order to change a part of it.
-const PAGE_BYTES: u64 = 4096;
-static PAGE_OF_ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// How far the log was durable at some time in the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -195,21 +190,17 @@ impl<D: Disk> Segment<D> {
         claims.to = claims.to.max(to);
     }
 
-    /// Writes entries; visible at once, durable after a sync.
-    pub(crate) fn write(
-        &self,
-        parts: &[IoSlice<'_>],
-        offset: u64,
-        bytes: u64,
-    ) -> Result<(), LogError> {
-        assert!(offset + bytes <= self.bytes, "an entry never straddles a segment");
-        let end = offset + bytes;
-        let padded = end.next_multiple_of(PAGE_BYTES).min(self.bytes);
-        self.claim(offset, padded);
-        let mut padded_parts = Vec::with_capacity(parts.len() + 1);
-        padded_parts.extend_from_slice(parts);
-        padded_parts.push(IoSlice::new(&PAGE_OF_ZEROS[..(padded - end) as usize]));
-        self.file.write_vectored_at(&padded_parts, offset).during("write", &self.path)
+    /// Writes whole pages of entries; durable on return when told so.
+    pub(crate) fn write(&self, pages: &[u8], offset: u64, durable: bool) -> Result<(), LogError> {
+        let end = offset + pages.len() as u64;
+        assert!(end <= self.bytes, "an entry never straddles a segment");
+        self.claim(offset, end);
+        let written = self.file.write_pages(pages, offset, durable);
+        written.map_err(|source| match LogError::io("write", &self.path, source) {
+            // What a durable write that failed left on the disk is as unknown as after a sync.
+            LogError::Io { file, source, .. } if durable => LogError::SyncFailed { file, source },
+            error => error,
+        })
     }
 
     /// Zero-fills and syncs up to `to`, unless told to stop.

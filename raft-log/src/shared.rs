@@ -1,7 +1,7 @@
 //! What the log's writer, its readers and its two helper threads share, and who may touch what.
 //!
-//! Lock order: `background`, then `persist`, then `next`, then `table`. `background` is held through
-//! a piece of preparation, `persist` through a group sync; `table` and `next` only for moments.
+//! Lock order: `background`, then `persist`, then `next`, then `table`, then `unwritten`. `background` is
+//! held through a piece of preparation, `persist` through a group sync; the others only for moments.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use std::sync::{
 
 use crate::disk::Disk;
 use crate::error::LogError;
+use crate::group::{GroupWriter, Piece};
 use crate::hard_state::HardStateFile;
 use crate::segment::{Segment, Witness};
 use crate::table::Table;
@@ -26,6 +27,7 @@ pub(crate) struct Persist<D: Disk> {
     pub(crate) witnessed: Witness,
     /// Changes whenever the log is cut, so that a sync begun before does not speak for what came after.
     pub(crate) epoch: u64,
+    pub(crate) writer: GroupWriter<D>,
 }
 
 /// The segment behind the active one.
@@ -43,8 +45,12 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) prepare_ahead_bytes: u64,
     table: RwLock<Table<D>>,
     persist: Mutex<Persist<D>>,
-    /// Segments written to since they were last synced.
-    pub(crate) dirty: Mutex<Vec<Arc<Segment<D>>>>,
+    /// What was appended and not yet taken to be written.
+    unwritten: Mutex<Vec<Piece<D>>>,
+    /// The log is in files up to here. Goes back only when the log is cut.
+    pub(crate) written_position: AtomicU64,
+    /// Whether the trailers say less than what is durable.
+    pub(crate) unwitnessed: AtomicBool,
     /// A copy of `Persist::durable.position` that needs no lock.
     pub(crate) durable_position: AtomicU64,
     background: Mutex<()>,
@@ -88,8 +94,11 @@ impl<D: Disk> Shared<D> {
                 durable,
                 witnessed: Witness::default(),
                 epoch: 0,
+                writer: GroupWriter::new(),
             }),
-            dirty: Mutex::new(Vec::new()),
+            unwritten: Mutex::new(Vec::new()),
+            written_position: AtomicU64::new(durable.position),
+            unwitnessed: AtomicBool::new(false),
             durable_position: AtomicU64::new(durable.position),
             background: Mutex::new(()),
             interrupt: AtomicBool::new(false),
@@ -113,8 +122,8 @@ impl<D: Disk> Shared<D> {
         held(&self.persist)
     }
 
-    pub(crate) fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Segment<D>>>> {
-        held(&self.dirty)
+    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Vec<Piece<D>>> {
+        held(&self.unwritten)
     }
 
     pub(crate) fn next(&self) -> MutexGuard<'_, Next<D>> {

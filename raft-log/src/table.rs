@@ -12,6 +12,7 @@ use crate::entry::stored_bytes;
 use crate::error::LogError;
 use crate::index::{IndexRecord, SegmentIndex};
 use crate::segment::Segment;
+use crate::tail::Tail;
 use crate::types::{LogIndex, Position, Term};
 
 /// The log up to an entry: its index and term, where the next one begins, and the checksum that the
@@ -58,6 +59,8 @@ pub(crate) struct Table<D: Disk> {
     pub(crate) segments: Vec<TableSegment<D>>,
     /// The log as a whole; its position is the tail.
     pub(crate) end: Boundary,
+    /// The newest entries in memory; what is not among them is read from files.
+    pub(crate) tail: Tail,
 }
 
 impl<D: Disk> Table<D> {
@@ -140,6 +143,11 @@ impl<D: Disk> Table<D> {
         let held = self.segment_at(located.position).expect("a located entry has a segment");
         if let SegmentIndex::Sealed(sealed) = &held.index {
             return Ok(held.segment.start + u64::from(sealed.header.data_end));
+        }
+        if let Some(entry) = self.tail.starting_at_index(index).next()
+            && entry.index == index
+        {
+            return Ok(entry.end());
         }
         let header = crate::reader::header_at(held, located.record.offset, index)?;
         let data_end = located.position + header.stored_bytes();

@@ -43,10 +43,16 @@ impl<D: Disk> Log<D> {
         let durable = persist.durable;
         shared.durable_position.store(durable.position, std::sync::atomic::Ordering::Release);
 
+        // The prefix has to be in the files, where the rest of this looks for it.
+        let mut prefix = std::mem::take(&mut *shared.unwritten());
+        prefix.retain(|piece| piece.position() < keep.position.0);
+        persist.writer.write(&prefix, true)?;
+        persist.writer.forget();
+        shared.written_position.store(keep.position.0, std::sync::atomic::Ordering::Release);
+
         let cut = self.unpublish(keep)?;
         self.remove_later_segments(&cut)?;
         self.active = self.clear_target(&cut, keep, durable)?;
-        shared.dirty().retain(|segment| segment.start < self.active.start);
         tracing::info!(dir = %shared.dir.display(), index = from_index, "log truncated");
         Ok(())
     }
@@ -67,6 +73,7 @@ impl<D: Disk> Log<D> {
         let target = target.segment.clone();
         let removed = table.segments.split_off(nth + 1);
         table.end = keep;
+        table.tail.cut(keep.position.0);
         Ok(Cut { target, target_was_sealed, removed })
     }
 

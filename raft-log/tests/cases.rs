@@ -1,7 +1,7 @@
 //! Runs the cases in `testdata/`: commands, a line of dashes, what they print. `UPDATE_CASES=1` writes
 //! what they print now into the files; read the difference before committing it.
 //!
-//! Commands: `open`, `close`, `append FIRST..LAST term=T bytes=B`, `vote term=T for=V commit=C`, `sync`,
+//! Commands: `open`, `close`, `append FIRST..LAST term=T bytes=B`, `vote term=T for=V commit=C`, `write`, `sync`,
 //! `entries`, `files`, `crash all|nothing|torn:SEED`, `flip FILE OFFSET`, `fail-sync NTH`, `slices on|off`,
 //! `snapshot POSITION`, `compact POSITION`, `save NAME POSITION`, `install NAME`, `wipe`.
 #![allow(clippy::unwrap_used)]
@@ -109,6 +109,7 @@ impl Case {
                 self.log().set_hard_state(state);
                 Ok("staged".to_owned())
             }
+            ["write"] => self.log().begin_write().wait().map(|()| "written".to_owned()),
             ["sync"] => self.log().begin_sync().wait().map(|()| "durable".to_owned()),
             ["entries"] => {
                 let log = self.log();

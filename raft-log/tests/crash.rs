@@ -21,6 +21,8 @@ const PAYLOAD_BYTES: [usize; 6] = [0, 9, 600, 4090, 17_000, 40_000];
 fn options() -> LogOptions {
     LogOptions {
         segment_bytes: SEGMENT_BYTES_MIN,
+        // So little that most is read from files.
+        tail_bytes_max: 6000,
         prepare_ahead_bytes: SEGMENT_BYTES_MIN / 2,
         ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
     }
@@ -52,6 +54,8 @@ enum Step {
     Commit {
         back: u64,
     },
+    /// In files, not durable.
+    Write,
     Sync,
     /// A sync that stays under way while other steps are taken.
     BeginSync,
@@ -73,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(back, count, size)| Step::Conflict { back, count, size }),
         1 => (1..4_u64).prop_map(|vote| Step::Vote { vote }),
         2 => (0..3_u64).prop_map(|back| Step::Commit { back }),
+        2 => Just(Step::Write),
         4 => Just(Step::Sync),
         1 => Just(Step::BeginSync),
         1 => Just(Step::FinishSync),
@@ -212,6 +217,7 @@ impl Driver {
                 self.intended.commit = commit;
                 self.stage();
             }
+            Step::Write => self.log().begin_write().wait()?,
             Step::Sync => {
                 let pending = self.begin_sync();
                 self.finish(pending)?;
@@ -231,8 +237,9 @@ impl Driver {
             Step::Install => self.install()?,
             Step::Reopen => {
                 self.pending = None;
+                self.log().begin_write().wait()?;
                 self.open()?;
-                // All that was visible is durable now; the vote is what was found.
+                // All that was written is durable now; the vote is what was found.
                 self.intended.synced = self.intended.last();
                 let state = self.log().initial_state().unwrap().hard_state;
                 self.vote = state.vote;
@@ -549,7 +556,8 @@ fn a_full_disk_is_told_before_anything_is_promised_and_ends_in_a_clear_error() {
         if told.is_none() && log.check_space().is_err() {
             told = Some(index);
         }
-        if let Err(error) = log.append(&[entry(index, 1, 4000)]) {
+        let appended = log.append(&[entry(index, 1, 4000)]);
+        if let Err(error) = appended.and_then(|()| log.begin_sync().wait()) {
             assert_eq!(error.fatal(), Some(raft_log::Fatal::DiskFull), "{error}");
             assert!(told.is_some_and(|told| told < index), "told at {told:?}, full at {index}");
             assert!(log.append(&[entry(index, 1, 1)]).is_err(), "the failure is final");
@@ -560,7 +568,6 @@ fn a_full_disk_is_told_before_anything_is_promised_and_ends_in_a_clear_error() {
             assert!(log.last_index().0 >= index - 1);
             return;
         }
-        log.begin_sync().wait().unwrap();
     }
     panic!("the disk never filled up");
 }
@@ -574,9 +581,10 @@ fn a_flipped_bit_is_found_or_harmless_and_never_cuts_the_log() {
         log.append(std::slice::from_ref(entry)).unwrap();
         log.begin_sync().wait().unwrap();
     }
-    // The last group has no witness until the next: give it one.
-    log.append(&[entry(21, 1, 1)]).unwrap();
+    // The last groups have no witness until the log comes to rest.
+    assert!(log.wants_sync_at_rest());
     log.begin_sync().wait().unwrap();
+    assert!(!log.wants_sync_at_rest());
     let tail = log.tail().0;
     drop(log);
     let mut found = 0;

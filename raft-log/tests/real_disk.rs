@@ -18,6 +18,7 @@ fn options() -> LogOptions {
     LogOptions {
         segment_bytes: SEGMENT_BYTES_MIN,
         prepare_ahead_bytes: SEGMENT_BYTES_MIN,
+        tail_bytes_max: 1000,
         ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
     }
 }
@@ -219,7 +220,7 @@ fn damage_is_an_error_wherever_it_is() {
     let mut log = open(dir.path());
     fill(&mut log, 1..=40, 1);
     sync(&mut log);
-    fill(&mut log, 41..=41, 1);
+    // At rest the log writes down how far it is durable.
     sync(&mut log);
     let reader = log.reader();
     let in_tail_segment = reader.position_of(LogIndex(40)).unwrap();
@@ -267,6 +268,8 @@ fn damage_that_raft_meets_is_told_before_raft_is() {
     log.on_read_failure(move |error| telling.lock().unwrap().push(error.clone()));
     fill(&mut log, 1..=40, 1);
     sync(&mut log);
+    // What is in files need not be in memory any more.
+    fill(&mut log, 41..=41, 1);
     let damaged = log.reader().position_of(LogIndex(5)).unwrap();
     let path = dir.path().join(format!("{:020}", 0));
     flip(&path, damaged.0 + ENTRY_HEADER_BYTES + 20);

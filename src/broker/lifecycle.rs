@@ -304,6 +304,7 @@ fn open_log<D: Disk>(disk: D, config: &BrokerConfig) -> Result<Log<D>, LogError>
     let mut options =
         LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
     options.segment_bytes = config.mapped_file_size_commit_log;
+    options.tail_bytes_max = config.memory_shares().tail_bytes;
     Log::open(disk, &config.store_path_dledger_commit_log, options)
 }
 

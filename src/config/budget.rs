@@ -9,12 +9,12 @@ use super::BrokerConfig;
 pub(super) const WAITING_PERCENT: usize = 25;
 /// Entries that are proposed and not committed.
 const UNCOMMITTED_PERCENT: usize = 25;
-/// Entries that are committed and not applied.
-const UNAPPLIED_PERCENT: usize = 25;
+/// The log's tail in memory: the newest committed entries, of which those that are not applied are
+/// never more.
+const TAIL_PERCENT: usize = 25;
 /// Messages that wait for the connections to the other members, all of them together.
 const PEERS_PERCENT: usize = 25;
-const _: () =
-    assert!(WAITING_PERCENT + UNCOMMITTED_PERCENT + UNAPPLIED_PERCENT + PEERS_PERCENT == 100);
+const _: () = assert!(WAITING_PERCENT + UNCOMMITTED_PERCENT + TAIL_PERCENT + PEERS_PERCENT == 100);
 
 /// A written `sendQueueBytesMax` leaves at least this to the other parts.
 pub(super) const OTHERS_PERCENT_MIN: usize = 50;
@@ -36,6 +36,8 @@ pub struct MemoryShares {
     pub uncommitted_bytes: usize,
     /// Entries not applied.
     pub unapplied_bytes: usize,
+    /// The newest entries, which consumers at the end of a queue read; those not applied are among them.
+    pub tail_bytes: usize,
     /// Messages that wait for one member.
     pub peer_queue_bytes: usize,
     /// The largest entry.
@@ -58,7 +60,8 @@ impl BrokerConfig {
         MemoryShares {
             waiting_bytes: self.send_queue_bytes_max,
             uncommitted_bytes,
-            unapplied_bytes: part(UNAPPLIED_PERCENT),
+            unapplied_bytes: part(TAIL_PERCENT),
+            tail_bytes: part(TAIL_PERCENT),
             peer_queue_bytes,
             entry_bytes_max: entry_bytes_max.min(ENTRY_BYTES_MAX),
             append_bytes: (peer_queue_bytes / APPENDS_IN_FLIGHT)

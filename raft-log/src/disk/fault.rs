@@ -11,14 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Disk, DiskFile, DiskMap, Lane};
+use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES};
 
 const SECTOR_BYTES: usize = 512;
 const BLOCK_BYTES: usize = 4096;
@@ -545,9 +545,12 @@ impl DiskFile for SimFile {
         self.call(|world| world.write(self.inode, bytes, offset))
     }
 
-    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let slices: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-        self.write_at(&slices.concat(), offset)
+    /// The write and its sync are two calls, so that the power can go between them.
+    fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()> {
+        let whole = [offset, pages.len() as u64, pages.as_ptr() as u64];
+        assert!(whole.iter().all(|of| of.is_multiple_of(PAGE_BYTES)), "whole pages: {whole:?}");
+        self.write_at(pages, offset)?;
+        if durable { self.sync_now() } else { Ok(()) }
     }
 
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {

@@ -9,13 +9,16 @@ pub mod fault;
 mod real;
 
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
 
 pub use real::{RealDisk, RealFile};
+
+/// Files are written past the cache in pages of this size.
+pub const PAGE_BYTES: u64 = 4096;
 
 /// Which of the log's two helpers does a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +80,10 @@ pub trait DiskFile: Send + Sync + 'static {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Writes all of `parts`, one after the other, in as few calls as possible.
-    fn write_vectored_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Writes whole pages that nobody reads soon, past the cache where that is possible: offset, length
+    /// and address of `pages` are multiples of [`PAGE_BYTES`]. When `durable`, they are on return,
+    /// and so is what was written past the cache before.
+    fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()>;
     /// Overwrites a range with zeros; for large ranges that nobody reads soon, so that an
     /// implementation may go past its cache. Nobody else writes to the range meanwhile.
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()>;

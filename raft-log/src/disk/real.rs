@@ -1,4 +1,10 @@
-//! The real disk: `pwritev`, `fdatasync` on a thread of its own, read-only maps.
+//! The real disk: direct writes, syncs on a thread of their own, read-only maps.
+//!
+//! The log itself is written past the page cache: a page that only passes through it on its way to
+//! the disk has to be allocated, copied to, tracked and written back, which costs more than the write,
+//! and after a failed write-back it would pretend to be clean. Maps stay coherent: the kernel drops
+//! a page from the cache when it is written directly, and nobody reads a range before its write has
+//! returned.
 //!
 //! Invariant: bytes reach a file only through write calls, so errors come back as [`io::Error`];
 //! the maps are for reading (storing through a map dirties whole folios and reports errors as a
@@ -18,11 +24,9 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, DiskFile, DiskMap, Lane};
-
-/// Most parts the kernel takes in one vectored write.
-const PARTS_PER_WRITE_MAX: usize = 1024;
+use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -168,8 +172,6 @@ pub struct RealFile {
     helpers: Arc<Helpers>,
 }
 
-/// Offsets, lengths and buffers of writes past the page cache are multiples of this.
-const DIRECT_ALIGNMENT: u64 = 4096;
 const ZEROS_BYTES: usize = 256 * 1024;
 
 /// Zeros at an address that writes past the page cache accept.
@@ -205,6 +207,28 @@ fn open_direct(file: &File, path: &Path) -> Option<File> {
     ((own.dev(), own.ino()) == (found.dev(), found.ino())).then_some(opened)
 }
 
+fn write_directly(
+    file: &File,
+    mut pages: &[u8],
+    mut offset: u64,
+    durable: bool,
+) -> Result<(), Errno> {
+    // One call instead of a write and a sync, and on disks that can, no flush of the whole cache.
+    let flags = if durable { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+    while !pages.is_empty() {
+        match rustix::io::pwritev2(file, &[IoSlice::new(pages)], offset, flags) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                pages = &pages[written..];
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl DiskFile for RealFile {
     type Map = RealMap;
 
@@ -224,33 +248,26 @@ impl DiskFile for RealFile {
         self.file.write_all_at(bytes, offset)
     }
 
-    fn write_vectored_at(&self, parts: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        for group in parts.chunks(PARTS_PER_WRITE_MAX) {
-            let total: usize = group.iter().map(|part| part.len()).sum();
-            let mut written = rustix::io::pwritev(&*self.file, group, offset)?;
-            if written < total {
-                // A short write is rare (a signal, a nearly full disk): finish part by part.
-                let mut at = offset;
-                for part in group {
-                    let done = written.min(part.len());
-                    self.file.write_all_at(&part[done..], at + done as u64)?;
-                    written -= done;
-                    at += part.len() as u64;
-                }
+    fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()> {
+        if let Some(direct) = self.direct() {
+            match write_directly(direct, pages, offset, durable) {
+                // A file system may refuse what it let us open the file for.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+                written => return Ok(written?),
             }
-            offset += total as u64;
         }
-        Ok(())
+        self.file.write_all_at(pages, offset)?;
+        if durable { self.file.sync_data() } else { Ok(()) }
     }
 
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
-        let aligned = range.start.next_multiple_of(DIRECT_ALIGNMENT).min(range.end);
+        let aligned = range.start.next_multiple_of(PAGE_BYTES).min(range.end);
         let mut at = range.start;
         while at < range.end {
             let stop = if at < aligned { aligned } else { range.end };
             let step = (stop - at).min(ZEROS_BYTES as u64);
             let zeros = &ZEROS.0[..step as usize];
-            let whole = at >= aligned && step.is_multiple_of(DIRECT_ALIGNMENT);
+            let whole = at >= aligned && step.is_multiple_of(PAGE_BYTES);
             // A file system may refuse a direct write that it let us open the file for.
             let done =
                 whole && self.direct().is_some_and(|file| file.write_all_at(zeros, at).is_ok());

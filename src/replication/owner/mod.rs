@@ -30,7 +30,7 @@ use super::applier::Applier;
 use super::fatal::{MemberError, end_member};
 use super::handle::Command;
 use super::machine::{Refusal, Sequencer};
-use super::options::{FlushMode, ReplicaOptions};
+use super::options::ReplicaOptions;
 use super::peers::{PeerEvent, Peers};
 use super::queue::{Gate, ProposalQueue};
 use hint::Hint;
@@ -478,9 +478,5 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let log = self.raft.mut_store();
         log.set_hard_state(hard_state);
         Ok(log.begin_sync().await?)
-    }
-
-    fn flushes_in_background(&self) -> bool {
-        self.options.flush_mode == FlushMode::Async
     }
 }

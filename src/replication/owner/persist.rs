@@ -13,11 +13,21 @@ use raft_log::LogError;
 /// A sync under way.
 pub(super) type Sync = Pin<Box<dyn Future<Output = Result<(), LogError>> + Send>>;
 
+/// How far what a ready wrote must get before its messages leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// It wrote nothing.
+    Nothing,
+    /// Into a file: entries of a group that flushes in the background.
+    Written,
+    /// Onto the medium.
+    Durable,
+}
+
 /// One ready's messages.
 struct Waiting {
     number: u64,
-    /// Whether something of this ready itself must reach the disk.
-    needs_sync: bool,
+    need: Need,
     messages: Vec<eraftpb::Message>,
 }
 
@@ -37,7 +47,7 @@ pub(super) struct Persist {
     waiting: VecDeque<Waiting>,
     /// The sync under way, the last ready and the term that it covers.
     syncing: Option<(Sync, u64, u64)>,
-    /// Something was written that the sync under way does not cover.
+    /// Something was appended that no sync covers, not even the one under way.
     dirty: bool,
 }
 
@@ -52,32 +62,34 @@ impl Persist {
         self.syncing.is_some()
     }
 
-    /// Whether a sync must be started.
-    pub fn wants_sync(&self) -> bool {
-        self.syncing.is_none() && self.waiting.iter().any(|waiting| waiting.needs_sync)
+    /// What must be started, if anything.
+    pub fn wanted(&self) -> Need {
+        let needs = self.waiting.iter().map(|waiting| waiting.need);
+        needs.max().filter(|_| self.syncing.is_none()).unwrap_or(Need::Nothing)
     }
 
-    /// Whether anything was written since the last sync began.
+    /// Whether anything was appended since the last sync began.
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Something was written.
+    /// Something was appended.
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
     }
 
     /// Queues a ready's messages behind those before.
-    pub fn push(&mut self, number: u64, needs_sync: bool, messages: Vec<eraftpb::Message>) {
-        self.waiting.push_back(Waiting { number, needs_sync, messages });
+    pub fn push(&mut self, number: u64, need: Need, messages: Vec<eraftpb::Message>) {
+        self.waiting.push_back(Waiting { number, need, messages });
     }
 
-    /// A sync began that covers everything written so far, `term` included.
-    pub fn begin(&mut self, sync: Sync, term: u64) {
+    /// A sync, or only a write, began that covers everything appended so far. `term` is what is durable
+    /// when it is done.
+    pub fn begin(&mut self, sync: Sync, kind: Need, term: u64) {
         assert!(self.syncing.is_none(), "one sync at a time");
         let covered = self.waiting.back().map_or(0, |last| last.number);
         self.syncing = Some((sync, covered, term));
-        self.dirty = false;
+        self.dirty &= kind != Need::Durable;
     }
 
     /// Completes when the sync under way does; never when there is none. Safe to drop and call again.
@@ -91,7 +103,7 @@ impl Persist {
         result?;
         let mut released = Released { term, number: 0, messages: Vec::new() };
         while let Some(next) = self.waiting.front() {
-            if next.number > covered && next.needs_sync {
+            if next.number > covered && next.need != Need::Nothing {
                 break;
             }
             if let Some(next) = self.waiting.pop_front() {
@@ -115,19 +127,22 @@ mod tests {
     #[tokio::test]
     async fn a_sync_releases_what_was_written_before_it_began_and_what_needs_none() {
         let mut persist = Persist::default();
-        persist.push(1, true, message(1));
+        persist.push(1, Need::Durable, message(1));
         persist.mark_dirty();
-        assert!(persist.wants_sync());
-        persist.begin(Box::pin(async { Ok(()) }), 7);
-        persist.push(2, false, message(2));
-        persist.push(3, true, message(3));
-        persist.push(4, false, message(4));
+        assert_eq!(persist.wanted(), Need::Durable);
+        persist.begin(Box::pin(async { Ok(()) }), Need::Durable, 7);
+        assert_eq!((persist.wanted(), persist.is_dirty()), (Need::Nothing, false));
+        persist.push(2, Need::Nothing, message(2));
+        persist.push(3, Need::Written, message(3));
+        persist.push(4, Need::Nothing, message(4));
+        persist.mark_dirty();
         let released = persist.finished().await.unwrap();
         let indices: Vec<u64> = released.messages.iter().map(|message| message.index).collect();
         assert_eq!((released.term, released.number, indices), (7, 2, vec![1, 2]));
-        assert!(persist.wants_sync() && !persist.is_clear());
-        persist.begin(Box::pin(async { Ok(()) }), 7);
+        assert!(persist.wanted() == Need::Written && !persist.is_clear());
+        persist.begin(Box::pin(async { Ok(()) }), Need::Written, 7);
         assert_eq!(persist.finished().await.unwrap().number, 4);
-        assert!(persist.is_clear() && !persist.wants_sync());
+        assert!(persist.is_clear() && persist.wanted() == Need::Nothing);
+        assert!(persist.is_dirty(), "what is only written is still to be synced");
     }
 }

@@ -9,10 +9,12 @@ use raft::{Ready, Storage as _};
 use raft_log::{BoundarySnapshot, Disk, ENTRY_HEADER_BYTES, LogError, LogIndex, Position, Term};
 use tokio::time::Instant;
 
+use super::persist::Need;
 use super::{BACKGROUND_SYNC, Owner};
 use crate::replication::applier::Work;
 use crate::replication::fatal::MemberError;
 use crate::replication::machine::{Committed, Refusal, Sequencer};
+use crate::replication::options::FlushMode;
 
 impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Handles whatever raft has ready, until it has nothing.
@@ -34,7 +36,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     fn handle_ready(&mut self) -> Result<(), MemberError> {
         let mut ready = self.raft.ready();
         self.send(ready.take_messages());
-        let needs_sync = self.write(&mut ready)?;
+        let need = self.write(&mut ready)?;
         self.hand_committed(ready.take_committed_entries())?;
         for state in ready.take_read_states() {
             self.reads.confirmed(&state.request_ctx, LogIndex(state.index), self.applier.applied());
@@ -42,9 +44,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let number = ready.number();
         let mut messages = ready.take_persisted_messages();
         self.raft.advance_append_async(ready);
-        if needs_sync || !self.persist.is_clear() {
+        if need != Need::Nothing || !self.persist.is_clear() {
             self.send_ahead(&mut messages);
-            self.persist.push(number, needs_sync, messages);
+            self.persist.push(number, need, messages);
         } else {
             self.send(messages);
             self.raft.on_persist_ready(number);
@@ -52,14 +54,17 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         Ok(())
     }
 
-    /// Writes the ready's entries and hard state; whether it must be synced before it counts.
-    fn write(&mut self, ready: &mut Ready) -> Result<bool, LogError> {
-        let mut needs_sync = false;
+    /// Appends the ready's entries, stages its hard state, and says what must happen before it counts.
+    fn write(&mut self, ready: &mut Ready) -> Result<Need, LogError> {
+        let mut need = Need::Nothing;
         let entries = ready.take_entries();
         if !entries.is_empty() {
             self.raft.mut_store().append(&entries)?;
             self.persist.mark_dirty();
-            needs_sync = !self.flushes_in_background();
+            need = match self.options.flush_mode {
+                FlushMode::Sync => Need::Durable,
+                FlushMode::Async => Need::Written,
+            };
         }
         if let Some(hard_state) = ready.hs() {
             // A commit index alone is not worth a write: it is learned again after a restart.
@@ -69,10 +74,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 self.hard_state = hard_state.clone();
                 self.raft.mut_store().set_hard_state(hard_state.clone());
                 self.persist.mark_dirty();
-                needs_sync = true;
+                need = Need::Durable;
             }
         }
-        Ok(needs_sync)
+        Ok(need)
     }
 
     /// Answers to heartbeats promise nothing that is not durable yet, as long as their term is: a
@@ -87,16 +92,23 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.send(ahead);
     }
 
-    /// Starts a sync when something waits for it, or when enough time passed since the last.
+    /// Starts a write or a sync when something waits for it, or when enough time passed since the last.
     pub(super) fn sync(&mut self) {
         let now = Instant::now();
         let overdue = now >= self.next_background_sync
-            && self.persist.is_dirty()
-            && !self.persist.is_syncing();
-        if self.persist.wants_sync() || overdue {
-            self.next_background_sync = now + BACKGROUND_SYNC;
-            let sync = self.raft.mut_store().begin_sync();
-            self.persist.begin(Box::pin(sync), self.hard_state.term);
+            && !self.persist.is_syncing()
+            && (self.persist.is_dirty() || self.raft.store().wants_sync_at_rest());
+        let wanted = if overdue { Need::Durable } else { self.persist.wanted() };
+        let log = self.raft.mut_store();
+        match wanted {
+            Need::Nothing => {}
+            Need::Written => {
+                self.persist.begin(Box::pin(log.begin_write()), wanted, self.durable_term);
+            }
+            Need::Durable => {
+                self.next_background_sync = now + BACKGROUND_SYNC;
+                self.persist.begin(Box::pin(log.begin_sync()), wanted, self.hard_state.term);
+            }
         }
     }
 
@@ -171,7 +183,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Replaces the log and the state by a snapshot that the leader sent.
     async fn install(&mut self) -> Result<(), MemberError> {
         // Nothing may be under way for a log that is about to be replaced.
-        while self.persist.is_syncing() || self.persist.wants_sync() {
+        while self.persist.is_syncing() || self.persist.wanted() != Need::Nothing {
             self.sync();
             let released = self.persist.finished().await?;
             self.synced(released);
