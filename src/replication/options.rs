@@ -189,6 +189,8 @@ impl ReplicaOptions {
             read_only_option: raft::ReadOnlyOption::Safe,
             max_uncommitted_size: self.uncommitted_bytes_max as u64,
             max_committed_size_per_ready: self.committed_bytes_max,
+            // The owner sees to it that followers hear of commits.
+            skip_bcast_commit: true,
             ..raft::Config::default()
         }
     }

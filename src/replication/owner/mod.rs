@@ -10,6 +10,7 @@
 
 mod hint;
 mod lead;
+mod news;
 mod persist;
 mod reads;
 mod ready;
@@ -35,6 +36,7 @@ use super::peers::{PeerEvent, Peers};
 use super::queue::{Gate, ProposalQueue};
 use hint::Hint;
 use lead::Leading;
+use news::CommitNews;
 use persist::Persist;
 use reads::Reads;
 use status::StatusPublisher;
@@ -91,6 +93,7 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     next_background_sync: Instant,
     status: StatusPublisher,
     stopping: Option<Stopping>,
+    news: CommitNews,
 }
 
 /// What [`Owner::new`] is given.
@@ -144,6 +147,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             assembled: false,
             unreachable: BTreeSet::new(),
             stopping: None,
+            news: CommitNews::default(),
         }
     }
 
@@ -199,6 +203,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.sync();
         self.settle_waiting();
         self.advance_stop();
+        self.tell_commit();
         self.wake_for_applied();
         if self.status.is_due(&self.raft, self.leading, &self.peers) {
             self.publish_status();
@@ -211,6 +216,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let mut timer = self.next_tick;
         if let Some(hint) = &self.hint {
             timer = timer.min(hint.at());
+        }
+        if let Some(due) = self.news.due() {
+            timer = timer.min(due);
         }
         tokio::select! {
             biased;
@@ -298,6 +306,15 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if self.applying.is_finished() && self.stopping.is_none() {
             // It said why; nothing that commits now would ever be answered.
             self.start_stop(None);
+        }
+    }
+
+    /// Tells the followers what is committed when no entry did within a moment.
+    fn tell_commit(&mut self) {
+        let committed = self.raft.raft.raft_log.committed;
+        let leads = self.leading.is_some();
+        if self.news.is_overdue(leads.then_some(committed), Instant::now()) {
+            self.raft.ping();
         }
     }
 

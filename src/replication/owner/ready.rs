@@ -1,8 +1,12 @@
 //! From raft's ready to disk, network and applier, in the order that safety requires.
 //!
+//! A leader's messages go out before its own disk is asked: the followers' disks then work beside it.
+//!
 //! Invariant: entries are readable in the log before raft is told to go on; a ready is reported as
 //! persisted only when it and all before it are; a term or a vote is durable before any message that
 //! depends on it leaves.
+
+use std::task::Poll;
 
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Ready, Storage as _};
@@ -28,14 +32,20 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             if self.raft.snap().is_some_and(|snapshot| !snapshot.is_empty()) {
                 self.install().await?;
             } else {
-                self.handle_ready()?;
+                self.handle_ready().await?;
             }
         }
     }
 
-    fn handle_ready(&mut self) -> Result<(), MemberError> {
+    async fn handle_ready(&mut self) -> Result<(), MemberError> {
         let mut ready = self.raft.ready();
-        self.send(ready.take_messages());
+        let messages = ready.take_messages();
+        let carries_entries = messages.iter().any(|message| !message.entries.is_empty());
+        self.send(messages);
+        if carries_entries {
+            // Now, so that entries are on the wire while they are prepared for the disk here.
+            let_others_run().await;
+        }
         let need = self.write(&mut ready)?;
         self.hand_committed(ready.take_committed_entries())?;
         for state in ready.take_read_states() {
@@ -122,6 +132,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     pub(super) fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
             let to = message.to;
+            self.news.sent(&message);
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 self.peers.send_snapshot(message);
             } else if !self.peers.send(message) {
@@ -221,4 +232,18 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.raft.on_persist_ready(number);
         Ok(())
     }
+}
+
+/// Lets the tasks that were just woken have their turn. Unlike tokio's own yield it does not wait for
+/// the sockets to be asked first.
+async fn let_others_run() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
