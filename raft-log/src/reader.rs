@@ -17,6 +17,11 @@ use crate::shared::Shared;
 use crate::table::{Boundary, Table, TableSegment};
 use crate::types::{LogIndex, Position, Term};
 
+/// Who reads across a multiple of this in a file is on its way through the log.
+const AHEAD_STEP_BYTES: u64 = 1 << 20;
+/// How much is fetched ahead of such a reader.
+const AHEAD_BYTES: u64 = 4 << 20;
+
 /// Reads the header of entry `index`.
 pub(crate) fn header_at<D: Disk>(
     held: &TableSegment<D>,
@@ -190,7 +195,16 @@ impl<D: Disk> LogReader<D> {
         let in_file = |from: u64, to: u64| held.segment.map.slice(from - start..to - start);
         let tail = table.tail.first_position();
         if end <= tail {
-            return Ok(in_file(position.0, end));
+            let bytes = in_file(position.0, end);
+            if position.0 / AHEAD_STEP_BYTES != end / AHEAD_STEP_BYTES {
+                let segment = held.segment.clone();
+                // Asking takes a while, and writers wait for the table.
+                drop(table);
+                let from = end - start;
+                let to = (from + AHEAD_BYTES).min(segment.bytes).min(tail - start);
+                segment.map.will_need(from..to);
+            }
+            return Ok(bytes);
         }
         if position.0 >= tail {
             return table.tail.bytes(position.0, end).ok_or(unavailable);

@@ -597,6 +597,8 @@ impl DiskMap for SimMap {
         look(&world.inodes[&self.inode].live[range.start as usize..range.end as usize])
     }
 
+    fn will_need(&self, _range: Range<u64>) {}
+
     fn has_slices(&self) -> bool {
         self.disk.world().slices_alive
     }

@@ -104,6 +104,8 @@ pub trait DiskMap: Send + Sync + 'static {
     fn slice(&self, range: Range<u64>) -> Bytes;
     /// Lends a range. Same condition as for [`DiskMap::slice`].
     fn with<R>(&self, range: Range<u64>, look: impl FnOnce(&[u8]) -> R) -> R;
+    /// The range will be read soon: an implementation may begin to fetch it.
+    fn will_need(&self, range: Range<u64>);
     /// Whether slices of this view are still alive somewhere.
     fn has_slices(&self) -> bool;
 }

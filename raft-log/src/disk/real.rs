@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -348,6 +348,12 @@ impl DiskMap for RealMap {
 
     fn with<R>(&self, range: Range<u64>, inspect: impl FnOnce(&[u8]) -> R) -> R {
         inspect(look(&self.map, &in_memory(range)))
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        let range = in_memory(range);
+        // Only advice: what it does not fetch is fetched when it is read.
+        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
     }
 
     fn has_slices(&self) -> bool {
