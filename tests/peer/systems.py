@@ -177,6 +177,7 @@ class Raftmq(System):
     """Three brokers of ours, one group, SYNC_FLUSH."""
 
     title = "raftmq, three brokers, SYNC_FLUSH"
+    extra_settings = []
 
     def __init__(self, folder):
         super().__init__(folder, 3)
@@ -188,7 +189,7 @@ class Raftmq(System):
         return [RAFTMQ, "broker", "-c", name + ".conf"]
 
     def broker_settings(self, member):
-        return self.group_settings(member) + ["flushDiskType=SYNC_FLUSH"]
+        return self.group_settings(member) + ["flushDiskType=SYNC_FLUSH"] + self.extra_settings
 
 
 class Apache(System):
