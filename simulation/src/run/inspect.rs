@@ -127,9 +127,9 @@ impl Seen {
             let applied = live.view.applied().0;
             // The status tells its numbers a tick late.
             self.committed = self.committed.max(status.commit.0).max(applied);
-            // Every index at rest, every fourth under load: a digest takes as long as all the rest.
+            // Every index at rest, every sixteenth under load: a digest costs as much as an entry.
             let rests = applied == status.last_index.0;
-            if (rests || applied.is_multiple_of(4)) && !self.equal_state.knows(name, applied) {
+            if (rests || applied.is_multiple_of(16)) && !self.equal_state.knows(name, applied) {
                 self.equal_state.seen(name, applied, live.view.digest(), findings);
             }
             let place = (status.term.0, status.leader, status.serving);
