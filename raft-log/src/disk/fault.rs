@@ -140,13 +140,13 @@ impl Renaming {
         }
     }
 
-    fn is_in(&self, dir: &Path) -> bool {
+    fn dir(&self) -> PathBuf {
         let path = match self {
             Self::Create { path, .. } | Self::Remove { path } | Self::Rename { to: path, .. } => {
                 path
             }
         };
-        path.parent() == Some(dir)
+        path.parent().unwrap_or(path).to_path_buf()
     }
 }
 
@@ -156,7 +156,8 @@ struct World {
     next_inode: u64,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
-    renamings: Vec<Renaming>,
+    /// By directory.
+    renamings: BTreeMap<PathBuf, Vec<Renaming>>,
     locks: BTreeSet<PathBuf>,
     /// Counts power losses; a handle of an earlier life is dead.
     life: u64,
@@ -250,7 +251,7 @@ impl World {
 
     fn rename(&mut self, renaming: Renaming) {
         renaming.apply(&mut self.names);
-        self.renamings.push(renaming);
+        self.renamings.entry(renaming.dir()).or_default().push(renaming);
     }
 }
 
@@ -318,7 +319,7 @@ impl SimDisk {
         let mut world = self.world();
         let mut dice = Dice(if let Loss::Torn(seed) = loss { seed } else { 0 });
         if loss != Loss::Nothing {
-            for renaming in std::mem::take(&mut world.renamings) {
+            for renaming in std::mem::take(&mut world.renamings).into_values().flatten() {
                 if matches!(loss, Loss::Torn(_)) && dice.coin() {
                     renaming.apply(&mut world.durable_names);
                 }
@@ -326,7 +327,7 @@ impl SimDisk {
             world.names = world.durable_names.clone();
         }
         let named = world.names.values().chain(world.durable_names.values());
-        let pending = world.renamings.iter().filter_map(Renaming::inode);
+        let pending = world.renamings.values().flatten().filter_map(Renaming::inode);
         let named: BTreeSet<u64> = named.copied().chain(pending).collect();
         world.inodes.retain(|inode, _| named.contains(inode));
         for inode in world.inodes.values_mut() {
@@ -446,7 +447,10 @@ impl Disk for SimDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.now(|world| {
-            let inside = world.names.keys().filter(|path| path.parent() == Some(dir));
+            let below = world.names.range(dir.to_path_buf()..).map(|(path, _)| path);
+            let inside = below
+                .take_while(|path| path.starts_with(dir))
+                .filter(|path| path.parent() == Some(dir));
             let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
             Ok(inside.filter_map(name).collect())
         })
@@ -471,12 +475,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.now(|world| {
-            let (here, elsewhere): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut world.renamings).into_iter().partition(|it| it.is_in(dir));
-            for renaming in here {
+            for renaming in world.renamings.remove(dir).unwrap_or_default() {
                 renaming.apply(&mut world.durable_names);
             }
-            world.renamings = elsewhere;
             Ok(())
         })
     }
