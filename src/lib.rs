@@ -3,10 +3,16 @@
 pub mod admin;
 pub mod bench;
 pub mod broker;
+#[cfg(madsim)]
+pub mod buggify;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(madsim)]
+pub mod mistake;
 pub mod namesrv;
+#[cfg(madsim)]
+pub mod observe;
 pub mod process;
 pub mod protocol;
 // It starts processes; a simulation has none.

@@ -11,6 +11,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
+use crate::types::Term;
 
 const MAGIC: u32 = 0x524d_5148; // "RMQH"
 const VERSION: u16 = 1;
@@ -51,6 +52,16 @@ pub(crate) fn decode_slot(bytes: &[u8]) -> Option<(u64, HardStateValue)> {
     let value =
         HardStateValue { term: be64(slot, 16), vote: be64(slot, 24), commit: be64(slot, 32) };
     Some((be64(slot, 8), value))
+}
+
+/// Term and vote in the bytes of a hard-state file, for whoever examines a member from outside; none
+/// when no slot of it is whole.
+pub fn term_and_vote(file: &[u8]) -> Option<(Term, u64)> {
+    let slots = SLOT_OFFSETS
+        .iter()
+        .filter_map(|&offset| decode_slot(file.get(usize::try_from(offset).ok()?..)?));
+    let (_, newest) = slots.max_by_key(|(sequence, _)| *sequence)?;
+    Some((Term(newest.term), newest.vote))
 }
 
 /// The file, open.

@@ -44,6 +44,7 @@ pub use disk::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, fa
 pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;
+pub use hard_state::term_and_vote;
 pub use log::Log;
 pub use options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, payload_bytes_max};
 pub use persist::SyncTicket;

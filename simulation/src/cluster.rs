@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::invariants::Findings;
-use crate::machine::Machine;
+use crate::machine::{Flaw, Machine};
 use crate::network::Network;
 use crate::parameters::Parameters;
 use crate::trace::Trace;
@@ -330,7 +330,7 @@ fn revive(cluster: &Arc<Cluster>, number: usize) {
 }
 
 fn start_name_server(parameters: &Parameters) -> NodeId {
-    let machine = Machine::new("namesrv", parameters.seed, parameters.disk.clone(), 0);
+    let machine = Machine::new("namesrv", parameters.seed, parameters.disk.clone(), 0, None);
     let init = move || {
         let machine = machine.clone();
         async move {
@@ -354,7 +354,8 @@ fn member_ip(number: usize) -> String {
 fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let name = format!("n{number}");
     let interval = parameters.checkpoint_interval_bytes;
-    let machine = Machine::new(&name, parameters.seed, parameters.disk.clone(), interval);
+    let flaw = parameters.flaw.filter(|flaw| *flaw != Flaw::OneMemberNotSynced || number == 1);
+    let machine = Machine::new(&name, parameters.seed, parameters.disk.clone(), interval, flaw);
     let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), Arc::new(Notify::new()));
     let text = broker_settings(parameters, number);
     let config = BrokerConfig::from_text(&text).expect("the settings are right");
@@ -389,8 +390,13 @@ fn broker_settings(parameters: &Parameters, number: usize) -> String {
     let peers: Vec<String> = (0..parameters.members)
         .map(|number| format!("n{number}-{}:{PEER_PORT}", member_ip(number)))
         .collect();
+    let hours: Vec<String> = (0..24).map(|hour| format!("{hour:02}")).collect();
+    let retention = match parameters.retention {
+        true => format!("fileReservedTime=1\ndeleteWhen={}\n", hours.join(";")),
+        false => String::new(),
+    };
     format!(
-        "brokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
+        "{retention}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
          dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={CLIENT_PORT}\n\
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\

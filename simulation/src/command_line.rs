@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
+use simulation::machine::Flaw;
 use simulation::parameters::Parameters;
 use simulation::run::{Plan, Report, play};
 use simulation::scenarios;
@@ -32,6 +33,12 @@ struct Arguments {
     /// Tell a story; without a name, list them.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     scenario: Option<String>,
+    /// Put this mistake in on purpose; without a name, list them.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    flaw: Option<String>,
+    /// For each mistake, or for the one of --flaw, play seeds until it is found, at most this many.
+    #[arg(long, value_name = "SEEDS")]
+    flaws: Option<u64>,
     /// Print the story of a seed while it is played.
     #[arg(long)]
     story: bool,
@@ -66,10 +73,47 @@ pub fn main() -> ExitCode {
     if let Some(name) = &arguments.scenario {
         return tell(name, &arguments);
     }
-    let parameters = Parameters::of(arguments.seed);
+    if let Some(seeds) = arguments.flaws {
+        return find_flaws(seeds, arguments.flaw.as_deref());
+    }
+    let mut parameters = Parameters::of(arguments.seed);
+    let mut again = format!("--seed {}", arguments.seed);
+    if let Some(name) = &arguments.flaw {
+        let Some(flaw) = Flaw::named(name) else {
+            Flaw::ALL.iter().for_each(|flaw| println!("{}", flaw.name()));
+            return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        };
+        parameters.flaw = Some(flaw);
+        again = format!("{again} --flaw {name}");
+    }
     println!("{parameters}");
     let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
-    finish(&report, &format!("--seed {}", arguments.seed))
+    finish(&report, &again)
+}
+
+/// Plays seeds with each mistake until a check finds it.
+fn find_flaws(seeds: u64, only: Option<&str>) -> ExitCode {
+    let mut missed = 0;
+    // A panic of the broker is how some mistakes are found; its words are in the finding.
+    std::panic::set_hook(Box::new(|_| {}));
+    let wanted = |flaw: &&Flaw| only.is_none_or(|name| flaw.name() == name);
+    for &flaw in Flaw::ALL.iter().filter(wanted) {
+        let found = (0..seeds).find_map(|seed| {
+            let parameters = Parameters { flaw: Some(flaw), ..Parameters::of(seed) };
+            let report = play(parameters, Plan::Swarm, Telling::Silent);
+            Some((seed, report.findings.first()?.clone()))
+        });
+        match found {
+            Some((seed, finding)) => {
+                println!("{:<24} found by seed {seed:>3}: {finding}", flaw.name());
+            }
+            None => {
+                missed += 1;
+                println!("{:<24} NOT FOUND by {seeds} seeds", flaw.name());
+            }
+        }
+    }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {
@@ -102,10 +146,14 @@ fn finish(report: &Report, again: &str) -> ExitCode {
         report.deliveries, report.terms, report.indexes
     );
     println!(
-        "{FIGURES}simulated_ms={} events={} acknowledged={acknowledged} unknown={unknown} terms={} {}",
+        "{FIGURES}simulated_ms={} events={} acknowledged={acknowledged} unknown={unknown} terms={} \
+         slowest_leader_ms={} slowest_acknowledgement_ms={} slowest_convergence_ms={} {}",
         report.simulated.as_millis(),
         report.events,
         report.terms,
+        report.took.leader.as_millis(),
+        report.took.acknowledgement.as_millis(),
+        report.took.convergence.as_millis(),
         report.faults
     );
     if report.findings.is_empty() {

@@ -18,6 +18,8 @@ pub enum Outcome {
         queue_id: i32,
         /// Place in it.
         offset: i64,
+        /// Place in the log.
+        position: i64,
         /// Times it was sent; only the last one's answer is known.
         attempts: u32,
     },

@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::dice::Dice;
 use crate::faults::Kind;
-use crate::machine::Pace;
+use crate::machine::{Flaw, Pace};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct Parameters {
     pub entry_bytes_max: u64,
     /// Log between two checkpoints.
     pub checkpoint_interval_bytes: u64,
+    /// How long a committed entry may wait to be applied.
+    pub apply_lag_ms: u64,
+    /// Messages an hour old, by the leader's clock, are given up: when a clock jumps, many.
+    pub retention: bool,
     /// Longest message body.
     pub body_bytes_max: u64,
     /// Longest pause of a producer between two sends.
@@ -50,6 +54,8 @@ pub struct Parameters {
     pub fault_pause_ms: u64,
     /// How long things go wrong.
     pub safety_seconds: u64,
+    /// A mistake put in on purpose.
+    pub flaw: Option<Flaw>,
 }
 
 impl Parameters {
@@ -57,7 +63,7 @@ impl Parameters {
     pub fn of(seed: u64) -> Parameters {
         let dice = &mut Dice::of(seed, "parameters");
         let heartbeat_interval_ms = dice.pick(&[20, 50, 100]);
-        let segment_bytes = dice.pick(&[64 << 10, 128 << 10, 256 << 10, 1 << 20]);
+        let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
         Parameters {
             seed,
@@ -71,6 +77,8 @@ impl Parameters {
             extent_bytes: segment_bytes / dice.pick(&[1, 2, 4]),
             entry_bytes_max: dice.pick(&[4 << 10, 8 << 10, 16 << 10]),
             checkpoint_interval_bytes: dice.pick(&[8 << 10, 64 << 10, 16 << 20]),
+            apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
+            retention: dice.one_in(2),
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
@@ -78,6 +86,7 @@ impl Parameters {
             faults: dice.some(Kind::ALL),
             fault_pause_ms: dice.pick(&[500, 2_000, 5_000]),
             safety_seconds: dice.between(20, 60),
+            flaw: None,
         }
     }
 
@@ -94,6 +103,8 @@ impl Parameters {
             send_pause_ms: 10,
             disk: Pace { least_us: 500, most_us: 1_000, stalled: false },
             faults: Vec::new(),
+            retention: false,
+            apply_lag_ms: 0,
             ..Parameters::of(seed)
         }
     }
@@ -105,7 +116,8 @@ impl fmt::Display for Parameters {
         write!(
             f,
             "seed {}: {} members, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
-             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B; \
+             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B, apply \
+             lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
@@ -120,6 +132,8 @@ impl fmt::Display for Parameters {
             self.entry_bytes_max >> 10,
             self.checkpoint_interval_bytes >> 10,
             self.body_bytes_max,
+            self.apply_lag_ms,
+            if self.retention { "one hour" } else { "off" },
             self.send_pause_ms,
             self.network_ms.0,
             self.network_ms.1,

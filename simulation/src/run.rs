@@ -20,11 +20,13 @@ use crate::faults::{self, Counts};
 use crate::history::{History, Outcome};
 use crate::invariants::quorum_durable::QuorumDurable;
 use crate::invariants::{Finding, Findings};
+use crate::machine::Flaw;
 use crate::parameters::Parameters;
 use crate::scenarios::Scenario;
 use crate::trace::{Telling, Trace};
 use crate::workload::{Consume, Produce, consume, produce};
 use inspect::Inspector;
+pub use liveness::Took;
 
 /// A run whose virtual time passes this hangs.
 const VIRTUAL_LIMIT: Duration = Duration::from_secs(3_600);
@@ -52,6 +54,8 @@ pub struct Report {
     pub terms: usize,
     /// Indexes at which states were compared.
     pub indexes: usize,
+    /// How long its recovery took.
+    pub took: Took,
     /// What must not be.
     pub findings: Vec<Finding>,
 }
@@ -86,6 +90,7 @@ pub fn play(parameters: Parameters, plan: Plan, telling: Telling) -> Report {
             deliveries: 0,
             terms: 0,
             indexes: 0,
+            took: Took::default(),
             findings: vec![Finding {
                 invariant: "no process panics",
                 what: text.unwrap_or_else(|| "a panic without words".to_owned()),
@@ -109,6 +114,10 @@ struct World {
 }
 
 async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Report {
+    // A run of this thread before may have left some.
+    drop(raftmq::observe::take_applied());
+    raftmq::buggify::set_apply_lag_ms(parameters.apply_lag_ms);
+    raftmq::mistake::make(parameters.flaw.and_then(Flaw::mistake));
     let trace = Trace::begin(telling);
     let mut world = World::begin(parameters, trace);
     let inspector = Inspector::start(&world);
@@ -118,10 +127,12 @@ async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Rep
         Plan::Swarm => world.safety_phase().await,
         Plan::Scenario(scenario) => (scenario.play)(world.stage()).await,
     }
+    let mut took = Took::default();
     if world.findings.is_empty() {
-        world.liveness_phase().await;
+        world.liveness_phase(&mut took).await;
     }
     let simulated = world.trace.elapsed();
+    inspector.look(&world);
     world.cluster.end();
     for &node in world.producers.iter().chain(&world.consumers) {
         Handle::current().kill(node);
@@ -129,7 +140,7 @@ async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Rep
     // Whatever was killed is dropped before the disks are looked at.
     sleep(Duration::from_millis(1)).await;
     inspector.examine(&world);
-    world.report(simulated, &inspector)
+    Report { took, ..world.report(simulated, &inspector) }
 }
 
 /// What a scenario works with.
@@ -247,7 +258,7 @@ impl World {
     }
 
     /// Nothing goes wrong any more, and a majority is there; everybody else comes later.
-    async fn liveness_phase(&mut self) {
+    async fn liveness_phase(&mut self, took: &mut Took) {
         faults::heal(&self.cluster, &self.parameters);
         let members = self.cluster.members.len();
         let mut dice = Dice::of(self.parameters.seed, "liveness");
@@ -261,7 +272,7 @@ impl World {
                 self.cluster.start_again(number);
             }
         }
-        if !liveness::recovers(self).await {
+        if liveness::recovers(self, took).await.is_none() {
             return;
         }
         (0..members).for_each(|number| self.cluster.start_again(number));
@@ -277,7 +288,8 @@ impl World {
             self.findings.report("calls return", "a producer does not come back".to_owned());
             return;
         }
-        liveness::settles(self).await;
+        // What is missing is reported.
+        let _ = liveness::settles(self, took).await;
     }
 
     fn report(&self, simulated: Duration, inspector: &Inspector) -> Report {
@@ -299,6 +311,7 @@ impl World {
             deliveries: self.history.delivery_count(),
             terms,
             indexes,
+            took: Took::default(),
             findings: self.findings.all(),
         }
     }

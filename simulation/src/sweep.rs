@@ -11,12 +11,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How a run's line of figures begins; what follows are `key=number` with spaces between.
+/// How a run's line of figures begins; what follows are `key=number` with spaces between. Of those that
+/// begin with `slowest_` a sweep keeps the largest, of all others the sum.
 pub const FIGURES: &str = "figures: ";
 /// How often a line of progress is printed.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// Figures that are no fault's count.
-const OWN: &[&str] = &["simulated_ms", "events", "acknowledged", "unknown", "terms"];
+const OWN: &[&str] = &[
+    "simulated_ms",
+    "events",
+    "acknowledged",
+    "unknown",
+    "terms",
+    "slowest_leader_ms",
+    "slowest_acknowledgement_ms",
+    "slowest_convergence_ms",
+];
 
 /// What a sweep is asked to do.
 pub struct Sweep {
@@ -96,7 +106,9 @@ impl Totals {
             if let Some((key, number)) = figure.split_once('=')
                 && let Ok(number) = number.parse::<u64>()
             {
-                *self.figures.entry(key.to_owned()).or_default() += number;
+                let total = self.figures.entry(key.to_owned()).or_default();
+                *total =
+                    if key.starts_with("slowest_") { number.max(*total) } else { *total + number };
             }
         }
         if !output.status.success() {
@@ -136,6 +148,13 @@ impl Totals {
         for (kind, count) in self.faults() {
             println!("{count:>8}  {kind}");
         }
+        println!(
+            "once all was well again: a leader after at most {} ms, an acknowledgement {} ms later, all \
+             members equal {} ms after all was delivered",
+            self.figure("slowest_leader_ms"),
+            self.figure("slowest_acknowledgement_ms"),
+            self.figure("slowest_convergence_ms"),
+        );
         println!("{}", self.line(wall));
         for seed in &self.failed {
             println!("cargo sim -- --seed {seed}");

@@ -43,6 +43,9 @@ pub trait Host {
     /// Memory in bytes.
     fn memory_bytes(&self) -> u64;
 
+    /// Tells how full the disk that holds a directory is, in percent.
+    fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static;
+
     /// What ends the process when the member cannot go on.
     fn on_fatal(&self) -> FatalHandler;
 }
@@ -74,7 +77,32 @@ impl Host for ThisMachine {
         kib.map_or(1 << 30, |kib| kib << 10)
     }
 
+    fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static {
+        used_percent
+    }
+
     fn on_fatal(&self) -> FatalHandler {
         Arc::new(exit)
+    }
+}
+
+/// Used space of the file system in percent; zero when it cannot be found out.
+fn used_percent(directory: &Path) -> u8 {
+    let Ok(stat) = rustix::fs::statvfs(directory) else { return 0 };
+    // What is reserved for root counts as used: this process cannot have it.
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    let usable = used + stat.f_bavail;
+    let percent = (used * 100).checked_div(usable).unwrap_or(0);
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_use_is_a_percentage() {
+        assert!(used_percent(Path::new("/")) <= 100);
+        assert_eq!(used_percent(Path::new("/no/such/directory")), 0);
     }
 }

@@ -210,7 +210,7 @@ impl Broker {
             tokio::spawn(duties::flush_commits(core.clone())),
             tokio::spawn(duties::follow_role(core.clone())),
             tokio::spawn(preferred_leader::keep_preferred(core.clone())),
-            tokio::spawn(retention::run(core.clone(), reader, segment_bytes)),
+            tokio::spawn(retention::run(core.clone(), reader, segment_bytes, host.disk_gauge())),
         ]);
         tracing::info!(
             broker = core.config.broker_name,

@@ -21,16 +21,20 @@ const TIME_SEARCH_BYTES: usize = 64 << 10;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Watches the disk on every member, and proposes what may go while this one leads.
-pub async fn run<D: Disk>(core: Arc<Core>, log: LogReader<D>, segment_bytes: u64) {
+pub async fn run<D: Disk>(
+    core: Arc<Core>,
+    log: LogReader<D>,
+    segment_bytes: u64,
+    used_percent: impl Fn(&Path) -> u8,
+) {
     let period = Duration::from_millis(core.config.clean_resource_interval_ms);
     loop {
-        look(&core, &log, segment_bytes).await;
+        look(&core, &log, segment_bytes, used_percent(&core.config.store_path_root_dir)).await;
         sleep(period).await;
     }
 }
 
-async fn look<D: Disk>(core: &Core, log: &LogReader<D>, segment_bytes: u64) {
-    let used_percent = used_percent(&core.config.store_path_root_dir);
+async fn look<D: Disk>(core: &Core, log: &LogReader<D>, segment_bytes: u64, used_percent: u8) {
     core.disk_used_percent.store(used_percent, Ordering::Relaxed);
     core.set_disk_full(used_percent >= core.config.disk_space_warning_level_ratio);
     let begins_ms = time_from(log, log.first_position());
@@ -83,25 +87,4 @@ fn time_from<D: Disk>(log: &LogReader<D>, position: Position) -> Option<i64> {
         let parsed = payload::parse(&entry.payload).ok()?;
         Some(parsed.batch.store_timestamp_ms)
     })
-}
-
-/// Used space of the file system in percent; zero when it cannot be found out.
-fn used_percent(directory: &Path) -> u8 {
-    let Ok(stat) = rustix::fs::statvfs(directory) else { return 0 };
-    // What is reserved for root counts as used: this process cannot have it.
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-    let usable = used + stat.f_bavail;
-    let percent = (used * 100).checked_div(usable).unwrap_or(0);
-    u8::try_from(percent.min(100)).unwrap_or(100)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn disk_use_is_a_percentage() {
-        assert!(used_percent(Path::new("/")) <= 100);
-        assert_eq!(used_percent(Path::new("/no/such/directory")), 0);
-    }
 }

@@ -161,6 +161,8 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
     /// Applies until the owner is gone; the machine is dropped with it.
     pub async fn run(mut self) -> Result<(), ApplyError> {
         while let Some(work) = self.work.recv().await {
+            #[cfg(madsim)]
+            crate::buggify::apply_lag().await;
             match work {
                 Work::Entries(entries) => self.apply(entries).await?,
                 Work::Restore { index, term, log_start, snapshot } => {
@@ -189,6 +191,8 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
                 self.save_boundary(entry.position).await?;
             }
             self.last = (entry.index, entry.term);
+            #[cfg(madsim)]
+            crate::observe::applied(&entry);
             let ApplyOutcome { compact_to: asked } = self.machine.apply(entry, pending);
             compact_to = compact_to.max(asked);
         }

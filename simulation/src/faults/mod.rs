@@ -44,6 +44,8 @@ pub enum Kind {
     SlowDisk,
     /// A machine's disk finishes nothing for a while.
     StalledDisk,
+    /// A disk fills up: the oldest messages are given up, or sends refused.
+    FullDisk,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -68,6 +70,7 @@ impl Kind {
         Kind::Flap,
         Kind::SlowDisk,
         Kind::StalledDisk,
+        Kind::FullDisk,
         Kind::ClockJump,
         Kind::NameServer,
     ];
@@ -90,6 +93,7 @@ impl Kind {
             Kind::Flap => "flap",
             Kind::SlowDisk => "slow-disk",
             Kind::StalledDisk => "stalled-disk",
+            Kind::FullDisk => "full-disk",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
         }

@@ -43,6 +43,7 @@ pub fn heal(cluster: &Cluster, parameters: &Parameters) {
     cluster.network.set_latency_ms(parameters.network_ms);
     for (number, member) in cluster.members.iter().enumerate() {
         member.machine.pace.set(|pace| *pace = parameters.disk.clone());
+        member.machine.fill(0);
         cluster.resume(number);
     }
     cluster.start_name_server_again();
@@ -128,6 +129,16 @@ impl Nemesis {
             }
             Kind::Flap => self.flap(dice).await,
             Kind::SlowDisk | Kind::StalledDisk => self.hinder(kind, dice, long_ms).await,
+            Kind::FullDisk => {
+                let victim = self.leader_or_any(dice);
+                let machine = self.cluster.members[victim].machine.clone();
+                let used_percent = dice.pick(&[80, 87, 87, 95]) as u8;
+                let name = &machine.name;
+                self.cluster.trace.tell(format_args!("{name}'s disk is {used_percent} % full"));
+                machine.fill(used_percent);
+                self.wait_ms(long_ms).await;
+                machine.fill(0);
+            }
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();
@@ -216,7 +227,7 @@ impl Nemesis {
     }
 
     fn jump(&self, dice: &mut Dice) {
-        let victim = self.any(dice);
+        let victim = if dice.one_in(2) { self.leader_or_any(dice) } else { self.any(dice) };
         let size_ms = dice.pick(&[500, 60_000, 86_400_000]);
         let ahead = i64::try_from(dice.between(0, 2 * size_ms)).unwrap_or(0);
         let offset_ms = ahead - i64::try_from(size_ms).unwrap_or(0);

@@ -1,22 +1,25 @@
-//! Committed entries are byte for byte the same on all members, and all that the state holds follows
-//! from them.
+//! Committed entries are byte for byte the same on all members, at any time and for ever, and all that
+//! members' states hold follows from them.
 //!
-//! Read from the simulated disks after everything was stopped, with the log's own recovery.
+//! The first member that applies an entry says what it is. Every other member's entry is compared with
+//! that at the moment it is applied, and the logs on all disks after the end. What retention gave up
+//! stays known here.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use raft_log::fault::SimDisk;
-use raft_log::{EntryKind, Log, LogIndex, LogOptions, StoredEntry};
+use raft_log::{Log, LogIndex, LogOptions};
 use raftmq::protocol::record::{RecordView, records};
 use raftmq::state::{QueueRun, State, payload};
+use raftmq::store::log::{CommittedLog, LogEntry};
 
 use super::Findings;
 
 const INVARIANT: &str = "committed logs are byte-identical";
 const REBUILT: &str = "the state follows from the log";
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 64 << 10;
 
 /// What a record says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,95 +36,125 @@ pub struct Stored {
     pub body: Vec<u8>,
 }
 
-/// The log that one disk holds, up to the last entry.
-pub fn read(disk: &SimDisk, dir: &Path, options: LogOptions) -> Result<Vec<StoredEntry>, String> {
-    let log = Log::open(disk.clone(), dir, options).map_err(|error| error.to_string())?;
-    let reader = log.reader();
-    let mut entries: Vec<StoredEntry> = Vec::new();
-    let mut next = reader.first_position();
-    loop {
-        let found = reader.entries_from(next, READ_BYTES).map_err(|error| error.to_string())?;
-        let Some(last) = found.last() else { return Ok(entries) };
-        let after = LogIndex(last.index.0 + 1);
-        entries.extend(found);
-        match reader.position_of(after) {
-            Some(position) => next = position,
-            None => return Ok(entries),
-        }
-    }
+/// The committed entries of a run.
+#[derive(Default)]
+pub struct EqualLogs {
+    /// The entry of index n is at n - 1.
+    entries: Vec<LogEntry>,
 }
 
-/// Compares the committed parts of all members' logs and returns the longest.
-pub fn compare(
-    logs: BTreeMap<String, Vec<StoredEntry>>,
-    committed: u64,
-    findings: &Findings,
-) -> Vec<StoredEntry> {
-    let mut longest: (String, Vec<StoredEntry>) = Default::default();
-    for (member, mut entries) in logs {
-        entries.retain(|entry| entry.index.0 <= committed);
-        let both = entries.iter().zip(&longest.1);
-        if let Some((found, known)) = both.clone().find(|(found, known)| !same(found, known)) {
-            let (other, index) = (&longest.0, found.index);
-            let what = format!("{member} and {other} differ at {index} or {}", known.index);
-            findings.report(INVARIANT, what);
-        }
-        if entries.len() > longest.1.len() {
-            longest = (member, entries);
-        }
-    }
-    if longest.1.last().map_or(0, |entry| entry.index.0) < committed {
-        findings.report(INVARIANT, format!("no member has entry {committed}, which is committed"));
-    }
-    longest.1
-}
-
-fn same(one: &StoredEntry, other: &StoredEntry) -> bool {
-    (one.index, one.term, one.position, one.kind, &one.payload)
-        == (other.index, other.term, other.position, other.kind, &other.payload)
-}
-
-/// Applies the entries to an empty state; compares it with what members had where they were looked
-/// at, and returns the records.
-pub fn rebuild(
-    entries: &[StoredEntry],
-    seen: impl Fn(u64) -> Option<u32>,
-    findings: &Findings,
-) -> Vec<Stored> {
-    let (mut state, mut stored) = (State::default(), Vec::new());
-    for entry in entries {
-        if entry.kind == EntryKind::Normal && !entry.payload.is_empty() {
-            let parsed = match payload::parse(&entry.payload) {
-                Ok(parsed) => parsed,
-                Err(error) => {
-                    findings.report(REBUILT, format!("entry {}: {error}", entry.index));
-                    return stored;
+impl EqualLogs {
+    /// Compares entries from `first` to `last`, or those of them that the log still has; returns the
+    /// last one compared.
+    fn compare(
+        &mut self,
+        member: &str,
+        log: &dyn CommittedLog,
+        first: u64,
+        last: u64,
+        findings: &Findings,
+    ) -> Result<u64, String> {
+        let found = log.position_of(LogIndex(first));
+        let mut position = found.unwrap_or_else(|| log.first_position());
+        let mut compared = first - 1;
+        loop {
+            let entries =
+                log.entries_from(position, READ_BYTES).map_err(|error| error.to_string())?;
+            for entry in entries {
+                if entry.index.0 > last {
+                    return Ok(compared);
                 }
-            };
-            let mut runs: Vec<QueueRun> = Vec::new();
-            for record in records(&parsed.records) {
-                match record {
-                    Ok(record) => take(&record, &mut runs, &mut stored),
-                    Err(error) => {
-                        findings.report(REBUILT, format!("entry {}: {error}", entry.index));
-                    }
-                }
+                compared = entry.index.0;
+                self.seen(member, entry, findings);
             }
-            state.apply(entry.position, &parsed.batch, &runs);
-        }
-        if let Some(digest) = seen(entry.index.0)
-            && digest != state.digest()
-        {
-            let what = format!(
-                "at {} members had {digest:08x}, the log gives {:08x}",
-                entry.index,
-                state.digest()
-            );
-            findings.report(REBUILT, what);
-            return stored;
+            match log.position_of(LogIndex(compared + 1)) {
+                Some(next) if compared < last => position = next,
+                _ => return Ok(compared),
+            }
         }
     }
-    stored
+
+    /// A member applies an entry, or has it on its disk.
+    pub fn seen(&mut self, member: &str, entry: LogEntry, findings: &Findings) {
+        let index = entry.index.0;
+        let known = self.entries.len() as u64;
+        if index == known + 1 {
+            let payload = Bytes::copy_from_slice(&entry.payload);
+            self.entries.push(LogEntry { payload, ..entry });
+        } else if index > known {
+            findings.report(INVARIANT, format!("{member} has {index}, nobody has {}", known + 1));
+        } else {
+            let first = &self.entries[usize::try_from(index - 1).expect("it is known")];
+            if !same(first, &entry) {
+                let what = format!("entry {index} of {member} is not the one committed");
+                findings.report(INVARIANT, what);
+            }
+        }
+    }
+
+    /// Index of the last entry seen to be committed.
+    pub fn committed(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Compares the log on a stopped member's disk; returns its last index.
+    pub fn on_disk(
+        &mut self,
+        member: &str,
+        disk: &SimDisk,
+        dir: &Path,
+        options: LogOptions,
+        findings: &Findings,
+    ) -> Result<u64, String> {
+        let log = Log::open(disk.clone(), dir, options).map_err(|error| error.to_string())?;
+        let (reader, last) = (log.reader(), log.last_index().0);
+        let committed = last.min(self.committed());
+        self.compare(member, &reader, reader.first_index().0.max(1), committed, findings)?;
+        Ok(last)
+    }
+
+    /// Applies all entries to an empty state; compares it with what members had where they were looked
+    /// at, and returns the records and the position below which retention gave everything up.
+    pub fn rebuild(
+        &self,
+        seen: impl Fn(u64) -> Option<u32>,
+        findings: &Findings,
+    ) -> (Vec<Stored>, i64) {
+        let (mut state, mut stored) = (State::default(), Vec::new());
+        for entry in &self.entries {
+            if let Err(error) = apply(&mut state, entry, &mut stored) {
+                findings.report(REBUILT, format!("entry {}: {error}", entry.index));
+                break;
+            }
+            let digest = seen(entry.index.0).filter(|digest| *digest != state.digest());
+            if let Some(digest) = digest {
+                let (index, own) = (entry.index, state.digest());
+                let what = format!("at {index} members had {digest:08x}, the log gives {own:08x}");
+                findings.report(REBUILT, what);
+                break;
+            }
+        }
+        let given_up = i64::try_from(state.min_position().0).unwrap_or(i64::MAX);
+        (stored, given_up)
+    }
+}
+
+fn same(one: &LogEntry, other: &LogEntry) -> bool {
+    (one.index, one.term, one.position, one.payload_position, &one.payload)
+        == (other.index, other.term, other.position, other.payload_position, &other.payload)
+}
+
+fn apply(state: &mut State, entry: &LogEntry, stored: &mut Vec<Stored>) -> Result<(), String> {
+    if entry.payload.is_empty() {
+        return Ok(());
+    }
+    let parsed = payload::parse(&entry.payload).map_err(|error| error.to_string())?;
+    let mut runs: Vec<QueueRun> = Vec::new();
+    for record in records(&parsed.records) {
+        take(&record.map_err(|error| error.to_string())?, &mut runs, stored);
+    }
+    state.apply(entry.position, &parsed.batch, &runs);
+    Ok(())
 }
 
 fn take(record: &RecordView<'_>, runs: &mut Vec<QueueRun>, stored: &mut Vec<Stored>) {

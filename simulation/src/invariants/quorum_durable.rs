@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use raft_log::fault::SimDisk;
-use raftmq::protocol::message_id::OffsetMessageId;
 use raftmq::protocol::record::RecordView;
 
 use super::Findings;
@@ -41,13 +40,14 @@ impl QuorumDurable {
         QuorumDurable { inner: Arc::new(inner) }
     }
 
-    /// Messages were acknowledged under these ids, separated by commas if they are several.
-    pub fn acknowledged(&self, messages: &[u64], message_ids: &str) {
-        for (message, id) in messages.iter().zip(message_ids.split(',')) {
-            match OffsetMessageId::decode(id) {
-                Ok(id) => self.check(*message, id.offset),
-                Err(error) => self.inner.findings.report(INVARIANT, error.to_string()),
-            }
+    /// Messages were acknowledged, and said to be at these positions.
+    pub fn acknowledged(&self, messages: &[u64], positions: &[i64]) {
+        if messages.len() != positions.len() {
+            let what = format!("messages {messages:?} have positions {positions:?}");
+            self.inner.findings.report(INVARIANT, what);
+        }
+        for (message, position) in messages.iter().zip(positions) {
+            self.check(*message, *position);
         }
     }
 

@@ -10,11 +10,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use raft_log::fault::{SimDisk, SimFile, SimLock};
+use raft_log::fault::{SimDisk, SimLock};
 use raft_log::{Disk, Lane};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use super::flaw::{Flaw, FlawedFile};
 use crate::dice::Dice;
 
 /// How often a stalled disk is looked at again.
@@ -78,14 +79,15 @@ struct Queue {
 pub struct TimedDisk {
     disk: SimDisk,
     pace: Pacemaker,
+    flaw: Option<Flaw>,
     sync: Arc<Mutex<Queue>>,
     prepare: Arc<Mutex<Queue>>,
 }
 
 impl TimedDisk {
     /// For a process that starts now.
-    pub fn new(disk: SimDisk, pace: Pacemaker) -> TimedDisk {
-        TimedDisk { disk, pace, sync: Arc::default(), prepare: Arc::default() }
+    pub fn new(disk: SimDisk, pace: Pacemaker, flaw: Option<Flaw>) -> TimedDisk {
+        TimedDisk { disk, pace, flaw, sync: Arc::default(), prepare: Arc::default() }
     }
 }
 
@@ -104,19 +106,19 @@ async fn work_off(queue: Arc<Mutex<Queue>>, pace: Pacemaker) {
 }
 
 impl Disk for TimedDisk {
-    type File = SimFile;
+    type File = FlawedFile;
     type Lock = SimLock;
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.disk.create_dir_all(dir)
     }
 
-    fn create(&self, path: &Path) -> io::Result<SimFile> {
-        self.disk.create(path)
+    fn create(&self, path: &Path) -> io::Result<FlawedFile> {
+        Ok(FlawedFile::new(self.disk.create(path)?, path, self.flaw))
     }
 
-    fn open(&self, path: &Path) -> io::Result<SimFile> {
-        self.disk.open(path)
+    fn open(&self, path: &Path) -> io::Result<FlawedFile> {
+        Ok(FlawedFile::new(self.disk.open(path)?, path, self.flaw))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -136,6 +138,9 @@ impl Disk for TimedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.flaw == Some(Flaw::NamesNotSynced) {
+            return Ok(());
+        }
         self.disk.sync_dir(dir)
     }
 

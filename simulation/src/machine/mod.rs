@@ -5,8 +5,10 @@
 
 mod checkpoint;
 mod disk;
+mod flaw;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raft_log::Fatal;
@@ -19,6 +21,7 @@ use raftmq::store::worker::Worker;
 
 pub use checkpoint::Home;
 pub use disk::{Pace, Pacemaker, TimedDisk};
+pub use flaw::Flaw;
 
 use crate::dice::Dice;
 
@@ -36,28 +39,48 @@ pub struct Machine {
     pub pace: Pacemaker,
     checkpoint: Home,
     checkpoint_interval_bytes: u64,
+    /// A mistake put in on purpose.
+    flaw: Option<Flaw>,
     dice: Arc<Mutex<Dice>>,
+    /// How full the disk says it is.
+    used_percent: Arc<AtomicU8>,
     /// Why its process said it must end.
     fatal: Arc<Mutex<Option<Fatal>>>,
 }
 
 impl Machine {
     /// A new one with an empty disk.
-    pub fn new(name: &str, seed: u64, pace: Pace, checkpoint_interval_bytes: u64) -> Machine {
+    pub fn new(
+        name: &str,
+        seed: u64,
+        pace: Pace,
+        checkpoint_interval_bytes: u64,
+        flaw: Option<Flaw>,
+    ) -> Machine {
         Machine {
             name: name.to_owned(),
             disk: SimDisk::new(),
             pace: Pacemaker::new(pace, Dice::of(seed, &format!("disk of {name}"))),
             checkpoint: Home::default(),
             checkpoint_interval_bytes,
+            flaw,
             dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
+            used_percent: Arc::default(),
             fatal: Arc::default(),
         }
     }
 
     /// What a process that starts now runs on.
     pub fn boot(&self) -> Boot {
-        Boot { disk: TimedDisk::new(self.disk.clone(), self.pace.clone()), machine: self.clone() }
+        Boot {
+            disk: TimedDisk::new(self.disk.clone(), self.pace.clone(), self.flaw),
+            machine: self.clone(),
+        }
+    }
+
+    /// Sets how full the disk says it is.
+    pub fn fill(&self, used_percent: u8) {
+        self.used_percent.store(used_percent, Ordering::Relaxed);
     }
 
     /// Its process ended; the machine did not.
@@ -109,6 +132,11 @@ impl Host for Boot {
 
     fn memory_bytes(&self) -> u64 {
         MEMORY_BYTES
+    }
+
+    fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static {
+        let used_percent = Arc::clone(&self.machine.used_percent);
+        move |_| used_percent.load(Ordering::Relaxed)
     }
 
     fn on_fatal(&self) -> FatalHandler {

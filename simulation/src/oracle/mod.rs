@@ -4,7 +4,7 @@
 //! said to be), duplicated (more often than it can have been sent), reordered (called after another had
 //! returned, and stored before it), a gap, a phantom (stored or delivered, and never sent, or refused),
 //! an offset assigned twice (told to a client for one message, holding another), and a message never
-//! delivered.
+//! delivered, unless retention gave it up first.
 //!
 //! Invariant: what it calls broken cannot have happened in a correct broker, whatever the unknown sends
 //! did. It takes time n log n.
@@ -22,4 +22,6 @@ pub struct Placed {
     pub queue_id: i32,
     /// Place in it.
     pub offset: i64,
+    /// Place in the log.
+    pub position: i64,
 }

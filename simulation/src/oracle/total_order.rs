@@ -16,13 +16,21 @@ const PHANTOM: &str = "nothing is stored that was not sent";
 const REASSIGNED: &str = "an offset holds one message for ever";
 const UNDELIVERED: &str = "every acknowledged message is delivered";
 
-/// Judges the history; `placed` is the final log in the order of its positions.
-pub fn judge(sends: &[Send], deliveries: &[Delivery], placed: &[Placed], findings: &Findings) {
+/// Judges the history; `placed` is the whole log in the order of its positions, of which retention gave
+/// up what lies below `given_up`.
+pub fn judge(
+    sends: &[Send],
+    deliveries: &[Delivery],
+    placed: &[Placed],
+    given_up: i64,
+    findings: &Findings,
+) {
     let by_place = places(placed, findings);
     copies(sends, placed, findings);
     acknowledged(sends, &by_place, findings);
     order(sends, findings);
-    delivered(sends, deliveries, &by_place, findings);
+    delivered(deliveries, &by_place, findings);
+    undelivered(sends, deliveries, given_up, findings);
 }
 
 type Places = BTreeMap<(i32, i64), u64>;
@@ -31,7 +39,7 @@ type Places = BTreeMap<(i32, i64), u64>;
 fn places(placed: &[Placed], findings: &Findings) -> Places {
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
     let mut places = Places::new();
-    for Placed { message, queue_id, offset } in placed {
+    for Placed { message, queue_id, offset, .. } in placed {
         let next = next.entry(*queue_id).or_insert(0);
         if offset != next {
             findings.report(GAP, format!("{queue_id}:{offset} follows {queue_id}:{}", *next - 1));
@@ -48,7 +56,7 @@ fn places(placed: &[Placed], findings: &Findings) -> Places {
 /// Counts each message's copies.
 fn copies(sends: &[Send], placed: &[Placed], findings: &Findings) {
     let mut copies = vec![0u32; sends.len()];
-    for Placed { message, queue_id, offset } in placed {
+    for Placed { message, queue_id, offset, .. } in placed {
         let Some(message) = message else { continue };
         match copies.get_mut(*message as usize) {
             Some(count) => *count += 1,
@@ -127,9 +135,8 @@ fn order(sends: &[Send], findings: &Findings) {
     }
 }
 
-/// Compares deliveries with the log, and looks for acknowledged messages without one.
-fn delivered(sends: &[Send], deliveries: &[Delivery], places: &Places, findings: &Findings) {
-    let mut delivered = BTreeSet::new();
+/// Compares deliveries with the log.
+fn delivered(deliveries: &[Delivery], places: &Places, findings: &Findings) {
     for Delivery { message, queue_id, offset, .. } in deliveries {
         match places.get(&(*queue_id, *offset)) {
             Some(found) if found == message => {}
@@ -142,10 +149,17 @@ fn delivered(sends: &[Send], deliveries: &[Delivery], places: &Places, findings:
                 findings.report(PHANTOM, what);
             }
         }
-        delivered.insert(*message);
     }
+}
+
+/// Looks for acknowledged messages without a delivery.
+fn undelivered(sends: &[Send], deliveries: &[Delivery], given_up: i64, findings: &Findings) {
+    let delivered: BTreeSet<u64> = deliveries.iter().map(|delivery| delivery.message).collect();
     for send in sends {
-        if matches!(send.outcome, Outcome::Stored { .. }) && !delivered.contains(&send.message) {
+        if let Outcome::Stored { position, .. } = send.outcome
+            && position >= given_up
+            && !delivered.contains(&send.message)
+        {
             findings.report(UNDELIVERED, format!("message {}", send.message));
         }
     }
@@ -163,11 +177,11 @@ mod tests {
     }
 
     fn stored(queue_id: i32, offset: i64) -> Outcome {
-        Outcome::Stored { queue_id, offset, attempts: 1 }
+        Outcome::Stored { queue_id, offset, position: offset, attempts: 1 }
     }
 
     fn placed(message: u64, queue_id: i32, offset: i64) -> Placed {
-        Placed { message: Some(message), queue_id, offset }
+        Placed { message: Some(message), queue_id, offset, position: offset }
     }
 
     fn delivery(message: u64, queue_id: i32, offset: i64) -> Delivery {
@@ -177,7 +191,7 @@ mod tests {
     /// What is found, each kind once.
     fn found(sends: &[Send], deliveries: &[Delivery], log: &[Placed]) -> Vec<&'static str> {
         let findings = Findings::default();
-        judge(sends, deliveries, log, &findings);
+        judge(sends, deliveries, log, 0, &findings);
         let mut found: Vec<_> = findings.all().iter().map(|finding| finding.invariant).collect();
         found.dedup();
         found
@@ -235,7 +249,7 @@ mod tests {
         let refused = [send(0, 0, 1, Outcome::Failed)];
         assert_eq!(found(&refused, &[], &[placed(0, 0, 0)]), [PHANTOM]);
         assert_eq!(found(&[], &[], &[placed(5, 0, 0)]), [PHANTOM]);
-        assert_eq!(found(&[], &[], &[Placed { message: None, queue_id: 0, offset: 0 }]), [PHANTOM]);
+        assert_eq!(found(&[], &[], &[Placed { message: None, ..placed(0, 0, 0) }]), [PHANTOM]);
         let unknown = [send(0, 0, 1, Outcome::Unknown)];
         assert_eq!(found(&unknown, &[delivery(0, 0, 0)], &[]), [PHANTOM]);
     }
@@ -251,6 +265,13 @@ mod tests {
     fn an_undelivered_message_is_found() {
         let log = [placed(0, 0, 0), placed(1, 0, 1)];
         assert_eq!(found(&two_sends(), &two_deliveries()[..1], &log), [UNDELIVERED]);
+    }
+
+    #[test]
+    fn what_retention_gave_up_need_not_be_delivered() {
+        let (findings, log) = (Findings::default(), [placed(0, 0, 0), placed(1, 0, 1)]);
+        judge(&two_sends(), &two_deliveries()[..1], &log, 1, &findings);
+        assert!(findings.is_empty(), "{:?}", findings.all());
     }
 
     #[test]

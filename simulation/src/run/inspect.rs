@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use super::World;
 use crate::cluster::Cluster;
 use crate::invariants::Findings;
-use crate::invariants::equal_logs;
+use crate::invariants::durable_votes;
+use crate::invariants::equal_logs::EqualLogs;
 use crate::invariants::equal_state::EqualState;
 use crate::invariants::one_leader::OneLeader;
 use crate::oracle::{self, Placed};
@@ -27,9 +28,9 @@ const LOOK: Duration = Duration::from_millis(5);
 struct Seen {
     one_leader: OneLeader,
     equal_state: EqualState,
+    equal_logs: EqualLogs,
     /// Last status of each member that was noted.
     noted: BTreeMap<usize, (u64, Option<u64>, bool)>,
-    committed: u64,
 }
 
 /// See the module.
@@ -62,13 +63,18 @@ impl Inspector {
         (seen.one_leader.terms(), seen.equal_state.indexes())
     }
 
+    /// A last look at what runs; whatever was acknowledged has been applied by somebody by now.
+    pub(super) fn look(&self, world: &World) {
+        self.seen().look(&world.cluster, &world.findings);
+    }
+
     /// Takes the disks of stopped members apart, and judges what clients were told.
     pub(super) fn examine(&self, world: &World) {
-        let committed = self.seen().committed;
-        let cached = logs(world, READABLE);
-        let entries = equal_logs::compare(cached, committed, &world.findings);
-        let digest = |index| self.seen().equal_state.digest(index);
-        let stored = equal_logs::rebuild(&entries, digest, &world.findings);
+        let mut seen = self.seen();
+        seen.on_disks(world, READABLE);
+        let Seen { equal_logs, equal_state, .. } = &*seen;
+        let (stored, given_up) =
+            equal_logs.rebuild(|index| equal_state.digest(index), &world.findings);
         let placed: Vec<Placed> = stored
             .iter()
             .filter(|stored| stored.topic == TOPIC)
@@ -76,57 +82,57 @@ impl Inspector {
                 message: message::number_of(&stored.body, world.parameters.body_bytes_max),
                 queue_id: stored.queue_id,
                 offset: stored.offset,
+                position: stored.position,
             })
             .collect();
         let sends = world.history.sends(world.trace.elapsed());
-        // Undelivered messages are a finding only of a run that came to its end.
         let deliveries = world.history.deliveries();
-        oracle::judge(&sends, &deliveries, &placed, &world.findings);
-        self.without_caches(world, committed);
-    }
-
-    /// All power goes at last: a majority still holds every committed entry.
-    fn without_caches(&self, world: &World, committed: u64) {
+        oracle::judge(&sends, &deliveries, &placed, given_up, &world.findings);
         for member in &world.cluster.members {
             member.machine.disk.restart(Loss::All);
         }
-        let durable = logs(world, KEPT);
-        let holders = durable
-            .values()
-            .filter(|entries| entries.last().is_some_and(|entry| entry.index.0 >= committed))
-            .count();
+        let last = seen.on_disks(world, KEPT);
+        let committed = seen.equal_logs.committed();
+        let holders = last.iter().filter(|last| **last >= committed).count();
         let quorum = world.cluster.members.len() / 2 + 1;
-        if committed > 0 && holders < quorum {
-            let what = format!("{holders} members of {quorum} hold entry {committed}");
+        if holders < quorum {
+            let what = format!("{holders} members of {quorum} hold entry {committed}: {last:?}");
             world.findings.report(KEPT, what);
         }
     }
 }
 
-fn logs(world: &World, invariant: &'static str) -> BTreeMap<String, Vec<raft_log::StoredEntry>> {
-    let mut logs = BTreeMap::new();
-    for (number, member) in world.cluster.members.iter().enumerate() {
-        let options = world.cluster.log_options(number);
-        match equal_logs::read(&member.machine.disk, &member.log_dir, options) {
-            Ok(entries) => drop(logs.insert(member.machine.name.clone(), entries)),
-            Err(error) => {
-                world.findings.report(invariant, format!("{}: {error}", member.machine.name));
+impl Seen {
+    /// Compares all disks with what was committed; the last index on each.
+    fn on_disks(&mut self, world: &World, invariant: &'static str) -> Vec<u64> {
+        let mut last = Vec::new();
+        for (number, member) in world.cluster.members.iter().enumerate() {
+            let (machine, dir) = (&member.machine, &member.log_dir);
+            let options = world.cluster.log_options(number);
+            let (name, findings) = (&machine.name, &world.findings);
+            match self.equal_logs.on_disk(name, &machine.disk, dir, options, findings) {
+                Ok(index) => last.push(index),
+                Err(error) => findings.report(invariant, format!("{name}: {error}")),
             }
         }
+        last
     }
-    logs
-}
 
-impl Seen {
     fn look(&mut self, cluster: &Cluster, findings: &Findings) {
+        for (node, entry) in raftmq::observe::take_applied() {
+            let member = cluster.members.iter().find(|member| member.node == node);
+            let name = member.map_or("a stranger", |member| member.machine.name.as_str());
+            self.equal_logs.seen(name, entry, findings);
+        }
         for (number, member) in cluster.members.iter().enumerate() {
+            let name = &member.machine.name;
             let Some(live) = member.live() else { continue };
             let status = live.status.borrow().clone();
-            let name = &member.machine.name;
             self.one_leader.seen(&status, findings);
+            let disks = cluster.members.iter();
+            let disks = disks.map(|member| (&member.machine.disk, member.log_dir.as_path()));
+            durable_votes::check(&status, disks, findings);
             let applied = live.view.applied().0;
-            // The status tells its numbers a tick late.
-            self.committed = self.committed.max(status.commit.0).max(applied);
             // Every index at rest, every sixteenth under load: a digest costs as much as an entry.
             let rests = applied == status.last_index.0;
             if (rests || applied.is_multiple_of(16)) && !self.equal_state.knows(name, applied) {

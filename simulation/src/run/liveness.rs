@@ -27,22 +27,34 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(15);
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Waits until a condition holds; reports what is missing when it does not in time.
+/// How long a recovered cluster took for each step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Until there was a leader, once a majority was well again.
+    pub leader: Duration,
+    /// From then until a send was acknowledged.
+    pub acknowledgement: Duration,
+    /// Until all members held the same, once everything was delivered.
+    pub convergence: Duration,
+}
+
+/// Waits until a condition holds and says how long that took; reports what is missing when it does not
+/// in time.
 async fn within(
     world: &World,
     limit: Duration,
     invariant: &'static str,
     missing: impl Fn() -> Option<String>,
-) -> bool {
+) -> Option<Duration> {
     let began = Instant::now();
     loop {
-        let Some(what) = missing() else { return true };
+        let Some(what) = missing() else { return Some(began.elapsed()) };
         if began.elapsed() >= limit {
             world.findings.report(invariant, format!("not within {limit:?}: {what}"));
-            return false;
+            return None;
         }
         if !world.findings.is_empty() {
-            return false;
+            return None;
         }
         sleep(LOOK).await;
     }
@@ -50,42 +62,38 @@ async fn within(
 
 /// A new cluster begins to work.
 pub(super) async fn first_acknowledgement(world: &World) {
-    acknowledges(world, 0).await;
+    // What is missing is reported.
+    let _ = acknowledges(world, 0).await;
 }
 
 /// A majority elects a leader, which acknowledges sends.
-pub(super) async fn recovers(world: &World) -> bool {
+pub(super) async fn recovers(world: &World, took: &mut Took) -> Option<()> {
     let elections = Duration::from_millis(world.parameters.election_timeout_ms * 10);
     let limit = NETWORK_RETRY + elections;
     let elected =
         within(world, limit, LEADER, || world.cluster.leader().is_none().then(|| describe(world)));
-    if !elected.await {
-        return false;
-    }
+    took.leader = elected.await?;
     world.trace.tell(format_args!("there is a leader"));
-    acknowledges(world, world.history.acknowledged()).await
+    took.acknowledgement = acknowledges(world, world.history.acknowledged()).await?;
+    Some(())
 }
 
-async fn acknowledges(world: &World, before: u64) -> bool {
+async fn acknowledges(world: &World, before: u64) -> Option<Duration> {
     let acknowledged = within(world, ACKNOWLEDGE_LIMIT, ACKNOWLEDGES, || {
         (world.history.acknowledged() == before).then(|| describe(world))
     });
-    if !acknowledged.await {
-        return false;
-    }
+    let waited = acknowledged.await?;
     world.trace.tell(format_args!("sends are acknowledged"));
-    true
+    Some(waited)
 }
 
 /// Consumers get all that was acknowledged, and members come to rest at one index.
-pub(super) async fn settles(world: &World) -> bool {
+pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     let drained = within(world, DRAIN_LIMIT, DRAINS, || {
         let missing = undelivered(world);
         (missing > 0).then(|| format!("{missing} messages are missing; {}", describe(world)))
     });
-    if !drained.await {
-        return false;
-    }
+    drained.await?;
     world.trace.tell(format_args!("everything acknowledged was delivered"));
     // No more offsets are committed when consumers are gone.
     for &node in &world.consumers {
@@ -109,19 +117,23 @@ pub(super) async fn settles(world: &World) -> bool {
         let converged = rests.len() == 1 && rests.iter().all(at_rest);
         (!converged).then(|| describe(world))
     });
-    let converged = converged.await;
-    if converged {
-        world.trace.tell(format_args!("all members hold the same"));
-    }
-    converged
+    took.convergence = converged.await?;
+    world.trace.tell(format_args!("all members hold the same"));
+    Some(())
 }
 
 fn undelivered(world: &World) -> usize {
     let delivered: BTreeSet<u64> =
         world.history.deliveries().iter().map(|delivery| delivery.message).collect();
+    // What retention gave up by now need not come any more.
+    let lives = world.cluster.members.iter().filter_map(|member| member.live());
+    let given_up = lives.map(|live| live.view.min_position().0).max().unwrap_or(0);
     let sends = world.history.sends(Duration::ZERO);
-    let stored = sends.iter().filter(|send| matches!(send.outcome, Outcome::Stored { .. }));
-    stored.filter(|send| !delivered.contains(&send.message)).count()
+    let owed = sends.iter().filter(|send| match send.outcome {
+        Outcome::Stored { position, .. } => u64::try_from(position).is_ok_and(|at| at >= given_up),
+        _ => false,
+    });
+    owed.filter(|send| !delivered.contains(&send.message)).count()
 }
 
 /// Where each member stands.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use raftmq::client::{
     Client, ClientError, ClientOptions, Message, Producer, ProducerOptions, SendResult, SendStatus,
 };
+use raftmq::protocol::message_id::OffsetMessageId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -101,6 +102,7 @@ fn settle(
     result: &Result<SendResult, ClientError>,
 ) {
     let returned = with.trace.elapsed();
+    let positions = positions(result);
     let name = with.number;
     match result {
         Ok(sent) => with.trace.note(format_args!(
@@ -114,6 +116,7 @@ fn settle(
             Ok(sent) if sent.status == SendStatus::SendOk => Outcome::Stored {
                 queue_id: sent.queue.queue_id,
                 offset: sent.queue_offset + at,
+                position: positions.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or(-1),
                 attempts: sent.attempts,
             },
             Err(ClientError::IllegalMessage(_) | ClientError::IllegalArgument(_)) => {
@@ -123,7 +126,14 @@ fn settle(
         };
         with.history.returned(Send { message, called, returned, outcome });
     }
-    if let Ok(sent) = result {
-        with.durable.acknowledged(numbers, &sent.offset_message_id);
+    if result.is_ok() {
+        with.durable.acknowledged(numbers, &positions);
     }
+}
+
+/// Where the broker says that the messages of a call lie in the log.
+fn positions(result: &Result<SendResult, ClientError>) -> Vec<i64> {
+    let ids = result.as_ref().map_or("", |sent| sent.offset_message_id.as_str());
+    let decoded = ids.split(',').map(OffsetMessageId::decode);
+    decoded.filter_map(|id| Some(id.ok()?.offset)).collect()
 }

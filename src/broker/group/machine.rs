@@ -59,6 +59,8 @@ impl GroupMachine {
 
     fn apply_payload(&mut self, entry: &LogEntry) -> Result<ApplyOutcome, String> {
         let payload = payload::parse(&entry.payload).map_err(|error| error.to_string())?;
+        #[cfg(madsim)]
+        let payload = clocked(payload);
         let effects =
             self.shared.state.write().apply(entry.position, &payload.batch, &self.runs.runs);
         if !effects.topics_changed.is_empty() {
@@ -212,6 +214,15 @@ impl RecordSink for RunCollector {
             count: 1,
         });
     }
+}
+
+/// Makes a mistake, if it is to be made: takes the time of applying for that of storing.
+#[cfg(madsim)]
+fn clocked(mut payload: payload::Payload) -> payload::Payload {
+    if crate::mistake::made(crate::mistake::Mistake::AppliesWithClock) {
+        payload.batch.store_timestamp_ms = crate::clock::now_ms();
+    }
+    payload
 }
 
 /// Leaves the arrival that came last for each queue.

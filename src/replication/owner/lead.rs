@@ -62,6 +62,11 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Takes up service once the term's first entry is applied.
     pub(super) fn begin_serving(&mut self) {
         let applied = self.applier.applied();
+        #[cfg(madsim)]
+        let applied = match crate::mistake::made(crate::mistake::Mistake::ServesTooEarly) {
+            true => LogIndex(u64::MAX),
+            false => applied,
+        };
         if let Some(leading) = &mut self.leading
             && !leading.serving
             && applied.0 >= leading.first_index
@@ -84,6 +89,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         );
         if ended.serving {
             self.sequencer.end_term();
+        }
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::AnswersForAnother) {
+            return;
         }
         for (_, _, pending) in self.pendings.drain(..) {
             S::abandon(pending, Refusal::Unknown);

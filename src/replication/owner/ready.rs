@@ -75,6 +75,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 FlushMode::Sync => Need::Durable,
                 FlushMode::Async => Need::Written,
             };
+            #[cfg(madsim)]
+            if crate::mistake::made(crate::mistake::Mistake::ReportsBeforeSync) {
+                need = Need::Nothing;
+            }
         }
         if let Some(hard_state) = ready.hs() {
             // A commit index alone is not worth a write: it is learned again after a restart.
@@ -85,6 +89,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 self.raft.mut_store().set_hard_state(hard_state.clone());
                 self.persist.mark_dirty();
                 need = Need::Durable;
+                #[cfg(madsim)]
+                if crate::mistake::made(crate::mistake::Mistake::VotesBeforeSync) {
+                    need = Need::Nothing;
+                }
             }
         }
         Ok(need)
@@ -183,6 +191,12 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     fn take_pending(&mut self, index: u64, term: u64) -> Option<S::Pending> {
         while self.pendings.front().is_some_and(|(first, ..)| *first <= index) {
             let (at, proposed_in, pending) = self.pendings.pop_front()?;
+            #[cfg(madsim)]
+            let proposed_in = match crate::mistake::made(crate::mistake::Mistake::AnswersForAnother)
+            {
+                true => term,
+                false => proposed_in,
+            };
             if at == index && proposed_in == term {
                 return Some(pending);
             }

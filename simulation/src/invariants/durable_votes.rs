@@ -1,0 +1,45 @@
+//! Whoever leads was voted for by a majority, and those votes are on disks: not in caches.
+//!
+//! Looked up when a leader is seen, in what each simulated disk would keep if power went right then. A
+//! voter may have moved on to a later term since, but never back: else it could vote twice.
+
+use std::path::Path;
+
+use raft_log::fault::SimDisk;
+use raftmq::replication::{ReplicaStatus, Role};
+
+use super::Findings;
+
+const INVARIANT: &str = "a leader's votes are durable on a majority";
+const FILE: &str = "hard-state";
+const FILE_BYTES: u64 = 8192;
+
+/// Looks at the disks of all members for the votes that made one of them leader.
+pub fn check<'a>(
+    status: &ReplicaStatus,
+    disks: impl ExactSizeIterator<Item = (&'a SimDisk, &'a Path)>,
+    findings: &Findings,
+) {
+    if status.role != Role::Leader {
+        return;
+    }
+    let quorum = disks.len() / 2 + 1;
+    let promised: Vec<Option<(u64, u64)>> = disks.map(|(disk, dir)| durable(disk, dir)).collect();
+    let (leader, term) = (status.member, status.term.0);
+    let bound = promised.iter().flatten();
+    let bound = bound.filter(|(at, vote)| *at > term || (*at == term && *vote == leader)).count();
+    if bound < quorum {
+        let what = format!(
+            "{leader} leads in term {term}, and {bound} of {quorum} are bound by it; (term, vote) on \
+             disks: {promised:?}"
+        );
+        findings.report(INVARIANT, what);
+    }
+}
+
+/// Term and vote that a disk would keep.
+fn durable(disk: &SimDisk, dir: &Path) -> Option<(u64, u64)> {
+    let bytes = disk.durable(&dir.join(FILE), 0..FILE_BYTES)?;
+    let (term, vote) = raft_log::term_and_vote(&bytes)?;
+    Some((term.0, vote))
+}

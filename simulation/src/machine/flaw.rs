@@ -1,0 +1,214 @@
+//! Mistakes put in on purpose, to show that the checks find them.
+//!
+//! Most make a disk call do less than it was asked for, which is what a program that forgets the call
+//! would get; the others are the broker's own. A mistake that no seed finds is a hole in the simulation.
+//!
+//! Invariant: without a flaw every call does exactly what the disk does.
+
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use raft_log::DiskFile;
+use raft_log::fault::{SimFile, SimMap};
+use raftmq::mistake::Mistake;
+
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4_096;
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Entries are never synced: acknowledged from the cache.
+    EntriesNotSynced,
+    /// One member does not sync entries: it reports as stored what is in its cache.
+    OneMemberNotSynced,
+    /// Term and vote are never synced.
+    VoteNotSynced,
+    /// Term and vote are never written.
+    VoteNotWritten,
+    /// Directories are never synced: a new segment's name is lost.
+    NamesNotSynced,
+    /// Files are renamed into place before they are synced.
+    RenamedBeforeSynced,
+    /// Writes to every eighth page of a segment go only half the way.
+    ShortWrite,
+    /// Writes to every eighth page of a segment go to the wrong place.
+    MisdirectedWrite,
+    /// The broker itself makes a mistake.
+    Broker(Mistake),
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: &'static [Flaw] = &[
+        Flaw::EntriesNotSynced,
+        Flaw::OneMemberNotSynced,
+        Flaw::VoteNotSynced,
+        Flaw::VoteNotWritten,
+        Flaw::NamesNotSynced,
+        Flaw::RenamedBeforeSynced,
+        Flaw::ShortWrite,
+        Flaw::MisdirectedWrite,
+        Flaw::Broker(Mistake::ReportsBeforeSync),
+        Flaw::Broker(Mistake::VotesBeforeSync),
+        Flaw::Broker(Mistake::AnswersForAnother),
+        Flaw::Broker(Mistake::ServesTooEarly),
+        Flaw::Broker(Mistake::KeepsOldOffsets),
+        Flaw::Broker(Mistake::AppliesWithClock),
+        Flaw::Broker(Mistake::TrustsCheckpoint),
+    ];
+
+    /// As the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flaw::EntriesNotSynced => "entries-not-synced",
+            Flaw::OneMemberNotSynced => "one-member-not-synced",
+            Flaw::VoteNotSynced => "vote-not-synced",
+            Flaw::VoteNotWritten => "vote-not-written",
+            Flaw::NamesNotSynced => "names-not-synced",
+            Flaw::RenamedBeforeSynced => "renamed-before-synced",
+            Flaw::ShortWrite => "short-write",
+            Flaw::MisdirectedWrite => "misdirected-write",
+            Flaw::Broker(Mistake::ReportsBeforeSync) => "reports-before-sync",
+            Flaw::Broker(Mistake::VotesBeforeSync) => "votes-before-sync",
+            Flaw::Broker(Mistake::AnswersForAnother) => "answers-for-another",
+            Flaw::Broker(Mistake::ServesTooEarly) => "serves-too-early",
+            Flaw::Broker(Mistake::KeepsOldOffsets) => "keeps-old-offsets",
+            Flaw::Broker(Mistake::AppliesWithClock) => "applies-with-clock",
+            Flaw::Broker(Mistake::TrustsCheckpoint) => "trusts-checkpoint",
+        }
+    }
+
+    /// The flaw of that name.
+    pub fn named(name: &str) -> Option<Flaw> {
+        Flaw::ALL.iter().copied().find(|flaw| flaw.name() == name)
+    }
+
+    /// The broker's part in it.
+    pub fn mistake(self) -> Option<Mistake> {
+        match self {
+            Flaw::Broker(mistake) => Some(mistake),
+            _ => None,
+        }
+    }
+
+    /// Whether syncs of a file are left out.
+    fn skips_sync(self, kind: Kind) -> bool {
+        match self {
+            Flaw::EntriesNotSynced | Flaw::OneMemberNotSynced => kind == Kind::Segment,
+            Flaw::VoteNotSynced => kind == Kind::HardState,
+            Flaw::RenamedBeforeSynced => kind == Kind::Temporary,
+            _ => false,
+        }
+    }
+}
+
+/// What a file holds, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Segment,
+    HardState,
+    Temporary,
+    Other,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Kind {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name {
+            "hard-state" => Kind::HardState,
+            _ if name.ends_with(".tmp") => Kind::Temporary,
+            _ if name.bytes().all(|byte| byte.is_ascii_digit()) => Kind::Segment,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// A file of a machine that may have a flaw.
+pub struct FlawedFile {
+    file: SimFile,
+    kind: Kind,
+    flaw: Option<Flaw>,
+}
+
+impl FlawedFile {
+    /// A file as it was opened.
+    pub(super) fn new(file: SimFile, path: &Path, flaw: Option<Flaw>) -> FlawedFile {
+        FlawedFile { file, kind: Kind::of(path), flaw }
+    }
+
+    fn skips_sync(&self) -> bool {
+        self.flaw.is_some_and(|flaw| flaw.skips_sync(self.kind))
+    }
+
+    /// Where and how much a flawed write goes; none when it is not this one's turn. Whose turn it is
+    /// follows from the place written to.
+    fn astray(&self, bytes: usize, offset: u64) -> Option<(usize, u64)> {
+        let turn = self.kind == Kind::Segment && (offset / PAGE_BYTES) % 8 == 5;
+        match self.flaw? {
+            Flaw::ShortWrite if turn => Some((bytes / 2, offset)),
+            Flaw::MisdirectedWrite if turn => Some((bytes, offset + PAGE_BYTES)),
+            Flaw::VoteNotWritten if self.kind == Kind::HardState => Some((0, offset)),
+            _ => None,
+        }
+    }
+}
+
+impl DiskFile for FlawedFile {
+    type Map = SimMap;
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.astray(bytes.len(), offset) {
+            Some((kept, offset)) => self.file.write_at(&bytes[..kept], offset),
+            None => self.file.write_at(bytes, offset),
+        }
+    }
+
+    fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()> {
+        match self.astray(pages.len(), offset) {
+            Some((kept, offset)) => self.file.write_at(&pages[..kept], offset)?,
+            None => return self.file.write_pages(pages, offset, durable && !self.skips_sync()),
+        }
+        if durable { self.sync_now() } else { Ok(()) }
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        self.file.write_zeros(range)
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<SimMap> {
+        self.file.map(bytes)
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        if self.skips_sync() { Ok(()) } else { self.file.sync_now() }
+    }
+
+    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let synced = (!self.skips_sync()).then(|| self.file.sync());
+        async move {
+            match synced {
+                Some(synced) => synced.await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        self.file.next_data(from)
+    }
+}

@@ -1,0 +1,40 @@
+//! Mistakes that a simulation has the broker make, to show that its checks would find them.
+//!
+//! Invariant: this module and the few lines that ask it are compiled for simulations only; while no
+//! mistake is chosen they change nothing there either.
+
+use std::cell::Cell;
+
+/// What can be done wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// A member reports entries as stored before it synced them.
+    ReportsBeforeSync,
+    /// A member's vote leaves before it is durable.
+    VotesBeforeSync,
+    /// A leader answers a send when an entry of another leader took its index.
+    AnswersForAnother,
+    /// A leader gives out offsets before it has applied what earlier terms left.
+    ServesTooEarly,
+    /// A leader goes on with the offsets of its earlier term.
+    KeepsOldOffsets,
+    /// Applying an entry reads the clock.
+    AppliesWithClock,
+    /// A checkpoint is used whatever the log holds.
+    TrustsCheckpoint,
+}
+
+thread_local! {
+    /// A simulation lives on one thread.
+    static MADE: Cell<Option<Mistake>> = const { Cell::new(None) };
+}
+
+/// Has this mistake made from now on, or none.
+pub fn make(mistake: Option<Mistake>) {
+    MADE.set(mistake);
+}
+
+/// Whether this mistake is to be made.
+pub fn made(mistake: Mistake) -> bool {
+    MADE.get() == Some(mistake)
+}
