@@ -14,7 +14,6 @@ use crate::protocol::group::SubscriptionGroupConfig;
 use crate::state::{QueueProgress, State};
 use crate::store::StoreError;
 use crate::store::extent::QueueKey;
-use crate::store::log::CommittedLog;
 
 /// A group's name and settings.
 pub type NamedGroup = (Arc<str>, Arc<SubscriptionGroupConfig>);
@@ -54,11 +53,6 @@ impl GroupView {
     /// First position whose messages are kept.
     pub fn min_position(&self) -> Position {
         self.shared.state.read().min_position().max(self.shared.log.first_position())
-    }
-
-    /// The log that all of it follows from.
-    pub fn log(&self) -> &dyn CommittedLog {
-        &*self.shared.log
     }
 
     /// Runs a query on the state. Entries wait meanwhile, so it should be short.
