@@ -25,12 +25,14 @@ const NOT_SUPPORTED: i32 = 3;
 const MESSAGE_ILLEGAL: i32 = 13;
 const NO_PERMISSION: i32 = 16;
 const TOPIC_NOT_EXIST: i32 = 17;
+const PULL_RETRY_IMMEDIATELY: i32 = 20;
 const PULL_OFFSET_MOVED: i32 = 21;
 const INVALID_PARAMETER: i32 = 29;
 
 const SEND_MESSAGE: i32 = 10;
 const PULL_MESSAGE: i32 = 11;
 const CREATE_TOPIC: i32 = 17;
+const RUNTIME_INFO: i32 = 28;
 const HEART_BEAT: i32 = 34;
 const GET_ROUTE: i32 = 105;
 
@@ -49,6 +51,7 @@ fn bad_requests_get_their_codes_and_break_nothing() {
     heartbeats(&mut wire);
     routes(&cluster);
     broken_frames(leader);
+    answers_that_nobody_reads(leader);
 
     let answer = wire.call(SEND_MESSAGE, send(TOPIC, 0), b"after all that").unwrap();
     assert_eq!((answer.code, answer.number("queueOffset")), (0, 1));
@@ -183,6 +186,45 @@ fn broken_frames(leader: SocketAddr) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{what} keeps open");
         }
     }
+}
+
+/// Many pulls wait on one connection, a message wakes them all, and their client reads nothing: what is
+/// queued for it stays within the bound of a connection.
+fn answers_that_nobody_reads(leader: SocketAddr) {
+    const TOPIC: &str = "Unread";
+    const PULLS: usize = 400;
+    const BODY_BYTES: usize = 200 << 10;
+    const QUEUED_BYTES_MAX: usize = 16 << 20;
+    // The sockets' own buffers hold some more.
+    const FOUND_MAX: usize = (QUEUED_BYTES_MAX + (16 << 20)) / BODY_BYTES;
+
+    let (mut lazy, mut other) = (Wire::connect(leader).unwrap(), Wire::connect(leader).unwrap());
+    other.create_topic(TOPIC, 1).unwrap();
+    let mut held = pull(TOPIC, 0, 0);
+    held["sysFlag"] = json!("6");
+    held["suspendTimeoutMillis"] = json!("20000");
+    for _ in 0..PULLS {
+        lazy.request(PULL_MESSAGE, held.clone(), b"").unwrap();
+    }
+    // Requests of one connection are taken in order: once this is answered, all of them wait.
+    assert_eq!(lazy.max_offset(TOPIC, 0).unwrap(), 0);
+    other.request_send(TOPIC, 0, &vec![b'.'; BODY_BYTES]).unwrap();
+    other.receive().unwrap().succeeded().unwrap();
+    poll::until("all pulls woken", LIMIT, || {
+        let told = other.call(RUNTIME_INFO, json!({}), b"").unwrap().succeeded().unwrap();
+        String::from_utf8_lossy(&told.body).contains("\"parkedPulls\":\"0\"").then_some(())
+    });
+    let mut found = 0;
+    for _ in 0..PULLS {
+        let answer = lazy.receive().unwrap();
+        match answer.code {
+            0 => found += 1,
+            code => {
+                assert_eq!((code, answer.number("nextBeginOffset")), (PULL_RETRY_IMMEDIATELY, 0))
+            }
+        }
+    }
+    assert!((1..=FOUND_MAX).contains(&found), "{found} of {PULLS} pulls got the message");
 }
 
 fn send(topic: &str, queue: i32) -> Value {

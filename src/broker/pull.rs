@@ -313,6 +313,9 @@ fn look(core: &Core, pull: &Pull) -> Verdict {
 }
 
 fn first_look(core: &Arc<Core>, mut pull: Pull) {
+    if pull.responder.is_congested() {
+        return ask_again(core, pull);
+    }
     match look(core, &pull) {
         Verdict::Answer(code, fetched) => answer(core, pull, code, &fetched),
         Verdict::Fail(failure) => fail(pull, &failure),
@@ -330,6 +333,20 @@ fn first_look(core: &Arc<Core>, mut pull: Pull) {
             _ => nothing_there(core, pull, fetched),
         },
     }
+}
+
+/// A client that parked many pulls and reads no answers gets no more messages queued for it: answers
+/// of a few bytes tell it to ask again.
+fn ask_again(core: &Core, pull: Pull) {
+    let later = FetchResult {
+        status: FetchStatus::NoMatchedMessage,
+        records: bytes::Bytes::new(),
+        message_count: 0,
+        next_begin_offset: pull.offset,
+        min_offset: core.view.min_offset(&pull.topic, pull.queue_id).unwrap_or(0),
+        max_offset: core.view.max_offset(&pull.topic, pull.queue_id),
+    };
+    answer(core, pull, response::PULL_RETRY_IMMEDIATELY, &later);
 }
 
 /// The leader says that an offset is beyond the end only when it certainly leads.

@@ -97,7 +97,7 @@ settings! {
             them. A smaller segment lowers the default. (Not a key of RocketMQ.)";
         flush_disk_type: FlushDiskType = "flushDiskType", "SYNC_FLUSH", "", Any,
             "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
-            a majority has it in memory: faster, and lost if a majority loses power together. \
+            a majority has written it: faster, and lost if a majority loses power together. \
             (RocketMQ's default is ASYNC_FLUSH.)";
         memory_budget_bytes: usize = "memoryBudgetBytes", "268435456", "bytes",
             Between(32 * MIB, 1024 * GIB),

@@ -160,6 +160,10 @@ impl Connection {
         self.unanswered.load(Ordering::SeqCst)
     }
 
+    pub(super) fn is_congested(&self) -> bool {
+        self.outbound.is_full()
+    }
+
     /// Whether the connection is over, or about to be.
     pub fn is_closing(&self) -> bool {
         self.ending.load(Ordering::SeqCst) != Ending::Open as u8

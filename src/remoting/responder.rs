@@ -39,6 +39,11 @@ impl Responder {
         self.connection.is_none()
     }
 
+    /// Whether more waits to be written to the client than it may leave unread.
+    pub fn is_congested(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_congested())
+    }
+
     /// Answers with a command built by the caller.
     pub fn respond(mut self, mut command: RemotingCommand) {
         let Some(connection) = self.connection.take() else { return };
