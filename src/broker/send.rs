@@ -270,17 +270,28 @@ fn single_message(
         properties = properties::without(&properties, &[properties::DELAY]).freeze();
     }
     check_properties(&properties)?;
-    Ok(NewMessage {
-        flag: header.flag,
+    let content = (header.flag, command.body.clone(), properties);
+    Ok(new_message(core, header, born_host, content))
+}
+
+/// A message with what it shares with others of its request, and its own flag, body and properties.
+fn new_message(
+    core: &Core,
+    header: &SendHeader<'_>,
+    born_host: SocketAddr,
+    (flag, body, properties): (i32, Bytes, Bytes),
+) -> NewMessage {
+    NewMessage {
+        flag,
         sys_flag: header.sys_flag,
         born_timestamp_ms: header.born_timestamp_ms,
         born_host,
         store_host: core.address,
         reconsume_times: header.reconsume_times,
         prepared_transaction_offset: 0,
-        body: command.body.clone(),
+        body,
         properties,
-    })
+    }
 }
 
 fn batch_messages(
@@ -297,17 +308,8 @@ fn batch_messages(
         check_features(header, &element.properties)?;
         let properties = with_unique_key(core, element.properties);
         check_properties(&properties)?;
-        Ok(NewMessage {
-            flag: element.flag,
-            sys_flag: header.sys_flag,
-            born_timestamp_ms: header.born_timestamp_ms,
-            born_host,
-            store_host: core.address,
-            reconsume_times: header.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: element.body,
-            properties,
-        })
+        let content = (element.flag, element.body, properties);
+        Ok(new_message(core, header, born_host, content))
     };
     elements.into_iter().map(message).collect()
 }
