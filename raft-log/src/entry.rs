@@ -6,7 +6,7 @@
 //! the wrong place does not match its own position.
 
 use bytes::Bytes;
-use raft::eraftpb::EntryType;
+use raft::eraftpb::{Entry, EntryType};
 
 use crate::types::{LogIndex, Position, Term};
 
@@ -138,6 +138,24 @@ impl EntryHeader {
         Ok((decoded, crc))
     }
 
+    /// Whether the bytes may be the beginning of a header: where looking closer is worth it.
+    pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC.to_be_bytes())
+    }
+
+    /// The header that says that the `left` bytes from `position` to the segment's end are unused.
+    pub(crate) fn padding(position: u64, left: u64, previous_crc: u32) -> Self {
+        Self {
+            kind: EntryKind::Padding,
+            payload_bytes: u32::try_from(left).expect("offsets fit 32 bits") - HEADER as u32,
+            term: 0,
+            index: 0,
+            position,
+            previous_crc,
+            payload_crc: 0,
+        }
+    }
+
     /// Bytes from this header to where the next one may begin.
     pub fn stored_bytes(&self) -> u64 {
         stored_bytes(u64::from(self.payload_bytes))
@@ -215,6 +233,17 @@ impl StoredEntry {
     /// Where the following entry begins, before placement.
     pub fn end(&self) -> Position {
         Position(self.position.0 + stored_bytes(self.payload.len() as u64))
+    }
+}
+
+impl From<StoredEntry> for Entry {
+    fn from(stored: StoredEntry) -> Entry {
+        let mut entry = Entry::default();
+        entry.set_entry_type(stored.kind.to_raft().expect("a stored entry is never padding"));
+        entry.term = stored.term.0;
+        entry.index = stored.index.0;
+        entry.data = stored.payload;
+        entry
     }
 }
 

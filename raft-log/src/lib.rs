@@ -7,11 +7,13 @@
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
+//! - `damage` and `repair`: what is damaged in a log, and mending it with what a peer gives.
 //!
 //! The invariant all of it serves: what a finished sync covered is there after any crash, unchanged
 //! and in order, or opening the log fails and says where; and what was taken back never returns.
 #![deny(missing_docs)]
 
+mod damage;
 mod disk;
 pub mod entry;
 mod error;
@@ -30,6 +32,7 @@ mod persist;
 mod prepare;
 mod reader;
 mod recovery;
+mod repair;
 mod scan;
 mod segment;
 mod shared;
@@ -40,15 +43,17 @@ mod tail;
 mod truncate;
 mod types;
 
+pub use damage::{Damage, DamageEnd, DamagedLog};
 pub use disk::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, fault};
 pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;
 pub use hard_state::term_and_vote;
-pub use log::Log;
+pub use log::{Log, Opened};
 pub use options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, payload_bytes_max};
 pub use persist::SyncTicket;
 pub use reader::LogReader;
+pub use repair::{Fetched, Patch, PatchRefused, Patched};
 pub use snapshot::{BoundarySnapshot, SnapshotStore};
 pub use table::Boundary;
 pub use types::{LogIndex, Position, Term};

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState};
 
+use crate::damage::DamagedLog;
 use crate::disk::Disk;
 use crate::entry::{EntryHeader, EntryKind, HEADER, stored_bytes};
 use crate::error::LogError;
@@ -20,7 +21,7 @@ use crate::index::{IndexRecord, SegmentIndex};
 use crate::options::{LogOptions, payload_bytes_max};
 use crate::persist::{Group, SyncTicket};
 use crate::reader::LogReader;
-use crate::recovery;
+use crate::recovery::{self, Outcome};
 use crate::segment::{Segment, Witness};
 use crate::shared::Shared;
 use crate::snapshot::SnapshotStore;
@@ -43,7 +44,16 @@ pub struct Log<D: Disk> {
     groups: u64,
     pub(crate) on_read_failure: Option<ReadFailureHandler>,
     /// Last, so that it is let go of after everything else.
-    _lock: D::Lock,
+    _lock: Arc<D::Lock>,
+}
+
+/// What a directory holds.
+#[allow(clippy::large_enum_variant, reason = "there is one, at a start, and it is taken apart")]
+pub enum Opened<D: Disk> {
+    /// A log that can be used.
+    Whole(Log<D>),
+    /// A log of which something durable is damaged. Nothing was changed.
+    Damaged(Arc<DamagedLog<D>>),
 }
 
 /// Entries that go into one segment, to be published together.
@@ -94,16 +104,7 @@ impl<D: Disk> Run<D> {
         if left < HEADER as u64 {
             return;
         }
-        let (header, _) = EntryHeader {
-            kind: EntryKind::Padding,
-            payload_bytes: u32::try_from(left).expect("offsets fit 32 bits") - HEADER as u32,
-            term: 0,
-            index: 0,
-            position,
-            previous_crc: before.chain_crc,
-            payload_crc: 0,
-        }
-        .encode();
+        let (header, _) = EntryHeader::padding(position, left, before.chain_crc).encode();
         self.pieces.push(Piece {
             segment: segment.clone(),
             offset: position - segment.start,
@@ -121,8 +122,32 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`LogError`]; all but `Options` are fatal.
     pub fn open(disk: D, dir: &Path, options: LogOptions) -> Result<Self, LogError> {
+        match Self::examine(disk, dir, options)? {
+            Opened::Whole(log) => Ok(log),
+            Opened::Damaged(damaged) => Err(damaged.damage().error()),
+        }
+    }
+
+    /// [`Log::open`] for who can repair a log: one in whose middle something is damaged is no error.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn examine(disk: D, dir: &Path, options: LogOptions) -> Result<Opened<D>, LogError> {
         options.check()?;
-        let recovered = recovery::open(&disk, dir, &options)?;
+        let outcome = recovery::open(&disk, dir, &options)?;
+        Ok(Self::around(disk, dir, &options, outcome))
+    }
+
+    pub(crate) fn around(
+        disk: D,
+        dir: &Path,
+        options: &LogOptions,
+        outcome: Outcome<D>,
+    ) -> Opened<D> {
+        let recovered = match outcome {
+            Outcome::Whole(recovered) => recovered,
+            Outcome::Damaged(damaged) => return Opened::Damaged(damaged),
+        };
         let table = recovered.table;
         let end = table.end;
         let active = table.segments[table.segments.len() - 1].segment.clone();
@@ -160,7 +185,7 @@ impl<D: Disk> Log<D> {
             _lock: recovered.lock,
         };
         log.shared.request_preparation();
-        Ok(log)
+        Opened::Whole(log)
     }
 
     /// Sets what is told first when raft asks for something that cannot be read. Raft knows no error

@@ -131,7 +131,7 @@ impl<D: Disk> Table<D> {
                 if stored.index.0 != index || crc != record.header_crc {
                     return Err(damaged(&stretch.segment, stored.position.0, EntryDamage::Chain));
                 }
-                let entry = to_raft(stored);
+                let entry = Entry::from(stored);
                 if !fits(&entry, &mut bytes, max_bytes) && !entries.is_empty() {
                     return Ok(entries);
                 }
@@ -149,19 +149,10 @@ fn fits(entry: &Entry, bytes: &mut u64, max_bytes: u64) -> bool {
     *bytes <= max_bytes
 }
 
-fn to_raft(stored: StoredEntry) -> Entry {
-    let mut entry = Entry::default();
-    entry.set_entry_type(stored.kind.to_raft().expect("stretches yield no padding"));
-    entry.term = stored.term.0;
-    entry.index = stored.index.0;
-    entry.data = stored.payload;
-    entry
-}
-
 /// Reads the log from any thread. Sees entries as soon as they are appended, durable or not; who
 /// needs committed ones only, bounds what it asks for.
 pub struct LogReader<D: Disk> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
 }
 
 impl<D: Disk> Clone for LogReader<D> {

@@ -5,7 +5,7 @@
 //! tell: a trailer written by an earlier sync, an index file, the commit index in the hard state;
 //! none of them ever claims more than was durable when it was written. A valid record behind an
 //! invalid one is not a witness by itself: when power fails, the sectors of one unsynced group
-//! survive in any order.
+//! survive in any order. What is damaged is left as it is: see `damage` and `repair`.
 //!
 //! Invariants: nothing durable is removed; after opening, everything the table shows is durable and
 //! everything behind it is zeros; opening twice gives the same log.
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use raft::eraftpb::ConfState;
 
+use crate::damage::{self, Damage, DamagedLog};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
@@ -36,7 +37,14 @@ pub(crate) struct Recovered<D: Disk> {
     pub(crate) table: Table<D>,
     pub(crate) hard_state: HardStateFile<D::File>,
     pub(crate) conf_state: ConfState,
-    pub(crate) lock: D::Lock,
+    pub(crate) lock: Arc<D::Lock>,
+}
+
+/// What a directory holds.
+#[allow(clippy::large_enum_variant, reason = "there is one, at a start, and it is taken apart")]
+pub(crate) enum Outcome<D: Disk> {
+    Whole(Recovered<D>),
+    Damaged(Arc<DamagedLog<D>>),
 }
 
 /// The files of a directory by what they are.
@@ -71,13 +79,23 @@ pub(crate) fn open<D: Disk>(
     disk: &D,
     dir: &Path,
     options: &LogOptions,
-) -> Result<Recovered<D>, LogError> {
+) -> Result<Outcome<D>, LogError> {
     disk.create_dir_all(dir).during("create", dir)?;
     let lock_path = dir.join(files::LOCK);
     let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => LogError::Locked { dir: dir.to_path_buf() },
         _ => LogError::io("lock", &lock_path, error),
     })?;
+    open_locked(disk, dir, options, Arc::new(lock))
+}
+
+/// [`open`] for who holds the directory's lock.
+pub(crate) fn open_locked<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &LogOptions,
+    lock: Arc<D::Lock>,
+) -> Result<Outcome<D>, LogError> {
     let identity = match Identity::load(disk, dir)? {
         Some(identity) => {
             identity.check(options, dir)?;
@@ -88,7 +106,7 @@ pub(crate) fn open<D: Disk>(
     let mut hard_state = HardStateFile::open(disk, dir)?;
     install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
     let inventory = Inventory::of(disk, dir)?;
-    let recovery = Recovery {
+    let mut recovery = Recovery {
         disk,
         dir,
         segment_bytes: options.segment_bytes,
@@ -100,8 +118,27 @@ pub(crate) fn open<D: Disk>(
         rebuilt: Vec::new(),
         witness: Witness::default(),
     };
-    let (table, conf_state) = recovery.run()?;
-    Ok(Recovered { table, hard_state, conf_state, lock })
+    let (table, missing) = recovery.follow_and_judge()?;
+    if let Some(Missing { path, reason, durable_to }) = missing {
+        let last = table.segments.last().expect("the first one was found").segment.start;
+        let starts = recovery.inventory.segments.range(last..);
+        let survey = damage::survey(disk, dir, options.segment_bytes, starts, table.end)?;
+        let damage = Damage::of(path, reason, table.end, durable_to, &survey);
+        let commit = LogIndex(hard_state.durable().commit);
+        let options = options.clone();
+        return Ok(Outcome::Damaged(Arc::new(DamagedLog {
+            disk: disk.clone(),
+            dir: dir.to_path_buf(),
+            options,
+            table,
+            survey,
+            damage,
+            commit,
+            lock,
+        })));
+    }
+    let (table, conf_state) = recovery.tidy(table)?;
+    Ok(Outcome::Whole(Recovered { table, hard_state, conf_state, lock }))
 }
 
 /// Creates an empty log in a directory that holds none. The identity comes last: a directory with
@@ -185,8 +222,18 @@ struct ChainEnd {
     reason: String,
 }
 
+/// The chain ended too early.
+struct Missing {
+    path: PathBuf,
+    reason: String,
+    /// The log was durable up to this index at least.
+    durable_to: LogIndex,
+}
+
 impl<D: Disk> Recovery<'_, D> {
-    fn run(mut self) -> Result<(Table<D>, ConfState), LogError> {
+    /// The log as far as its chain reaches, and if that is not all that was durable, where the chain
+    /// ends and up to which index it was. Changes nothing that matters.
+    fn follow_and_judge(&mut self) -> Result<(Table<D>, Option<Missing>), LogError> {
         let start = self.start()?;
         let mut table = Table {
             segment_bytes: self.segment_bytes,
@@ -197,7 +244,12 @@ impl<D: Disk> Recovery<'_, D> {
         };
         let chain_end = self.follow(&mut table)?;
         self.drop_empty_segments(&mut table);
-        self.judge(&table, &chain_end)?;
+        let damage = self.judge(&table, chain_end)?;
+        Ok((table, damage))
+    }
+
+    /// Leaves nothing in the directory but the log, durable.
+    fn tidy(mut self, mut table: Table<D>) -> Result<(Table<D>, ConfState), LogError> {
         self.tidy_segments(&mut table)?;
         self.tidy_snapshots(&table)?;
         files::sync_dir(self.disk, self.dir)?;
@@ -376,8 +428,12 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
-    /// Whether what lies behind the end of the chain was ever durable.
-    fn judge(&mut self, table: &Table<D>, chain_end: &ChainEnd) -> Result<(), LogError> {
+    /// Whether what lies behind the end of the chain was ever durable, and if so, up to which index.
+    fn judge(
+        &mut self,
+        table: &Table<D>,
+        chain_end: ChainEnd,
+    ) -> Result<Option<Missing>, LogError> {
         let end = table.end;
         let last = table.segments.last().expect("the first one was found").segment.start;
         let behind: Vec<u64> = self.inventory.segments.range(last + 1..).copied().collect();
@@ -395,13 +451,15 @@ impl<D: Disk> Recovery<'_, D> {
         } else if self.commit > end.index.0 {
             format!("index {}", self.commit)
         } else {
-            return Ok(());
+            return Ok(None);
         };
         let reason = format!(
             "the log ends after index {} ({}), but it was durable up to {claim}",
             end.index, chain_end.reason
         );
-        Err(LogError::corrupt(&chain_end.path, end.position.0, reason))
+        // A witness beyond the end speaks of one entry more at least.
+        let durable_to = self.witness.index.max(self.commit).max(end.index.0 + 1);
+        Ok(Some(Missing { path: chain_end.path, reason, durable_to: LogIndex(durable_to) }))
     }
 
     /// Removes what lies behind the end, and makes durable and indexes what lies before.

@@ -23,15 +23,19 @@ pub(crate) struct Scan {
 }
 
 /// A part of the file in memory.
-struct Window<'a, D: Disk> {
+pub(crate) struct Window<'a, D: Disk> {
     segment: &'a Segment<D>,
     bytes: Vec<u8>,
     at: u64,
 }
 
-impl<D: Disk> Window<'_, D> {
+impl<'a, D: Disk> Window<'a, D> {
+    pub(crate) fn new(segment: &'a Segment<D>) -> Self {
+        Self { segment, bytes: Vec::new(), at: 0 }
+    }
+
     /// At least `bytes` bytes from `offset` on, or as many as the segment has.
-    fn get(&mut self, offset: u64, bytes: usize) -> Result<&[u8], LogError> {
+    pub(crate) fn get(&mut self, offset: u64, bytes: usize) -> Result<&[u8], LogError> {
         let wanted = (bytes as u64).min(self.segment.bytes - offset);
         if offset < self.at || offset + wanted > self.at + self.bytes.len() as u64 {
             let length = (WINDOW_BYTES as u64).max(wanted).min(self.segment.bytes - offset);
@@ -49,7 +53,7 @@ impl<D: Disk> Window<'_, D> {
 
 /// Reads the entries of `segment`, the first of which continues `before`.
 pub(crate) fn scan<D: Disk>(segment: &Segment<D>, before: Boundary) -> Result<Scan, LogError> {
-    let mut window = Window { segment, bytes: Vec::new(), at: 0 };
+    let mut window = Window::new(segment);
     let mut scan = Scan { records: Vec::new(), end: before, rest: None };
     let mut offset = 0;
     while segment.bytes - offset >= HEADER as u64 {

@@ -34,7 +34,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
     /// Keeps a directory to one owner until dropped.
-    type Lock: Send + 'static;
+    type Lock: Send + Sync + 'static;
 
     /// Creates a directory and its parents; succeeds when it exists.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;

@@ -1,0 +1,364 @@
+//! Mending a damaged log with entries that a peer gives.
+//!
+//! An entry's stored form is a function of the entries before it, so a member can write what it lost
+//! exactly as it was. It does so only with proof. The checksum of a header vouches for the whole log
+//! up to it: when the last missing entry comes out with the checksum that is known from behind the
+//! gap, everything is as it was. When nothing behind is known, only what the peer knows to be
+//! committed is taken: such an entry is the same on every member for ever.
+//!
+//! Invariants: what does not prove itself changes nothing; a patch is written whole or, when power
+//! goes meanwhile, in parts that are each right, and the rest is still found missing.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use raft::eraftpb;
+
+use crate::damage::{Damage, DamageEnd, DamagedLog, read_entry};
+use crate::disk::{Disk, DiskFile, Lane};
+use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_bytes};
+use crate::error::{IoContext, LogError};
+use crate::files;
+use crate::log::{Log, Opened};
+use crate::options::payload_bytes_max;
+use crate::reader::LogReader;
+use crate::recovery;
+use crate::segment::Segment;
+use crate::table::{Boundary, place};
+use crate::types::{LogIndex, Position, Term};
+
+/// A patch is written before it is complete once it has this many bytes, if it may be.
+const PATCH_BYTES_MAX: usize = 64 << 20;
+
+/// Entries of one member's log for another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Header checksum of the entry before the first.
+    pub previous_crc: u32,
+    /// Verified entries in order, without a gap.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// Why entries do not mend the damage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchRefused {
+    /// Nothing was given.
+    #[error("it has none of the missing entries")]
+    Nothing,
+    /// The giver's log differs before the damage.
+    #[error("its log differs before index {0}")]
+    OtherPast(LogIndex),
+    /// The entries do not follow each other, or are of a kind that no log holds.
+    #[error("entry {0} cannot stand where it would have to")]
+    Disorder(LogIndex),
+    /// The last missing entry is another one.
+    #[error("with it, entry {0} is not the one that was there")]
+    OtherEntry(LogIndex),
+    /// Nothing proves the entry.
+    #[error("entry {0} is not known to be committed, and nothing behind it is intact")]
+    Unproven(LogIndex),
+}
+
+/// What to do with a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patched {
+    /// More entries are missing.
+    Wants(LogIndex),
+    /// It can be written.
+    Ready,
+}
+
+/// The bytes that mend a damage, as far as they are known.
+pub struct Patch {
+    segment_bytes: u64,
+    payload_bytes_max: usize,
+    goal: DamageEnd,
+    end: Boundary,
+    pieces: Vec<(u64, Bytes)>,
+    bytes: usize,
+    /// Every entry in it is committed.
+    committed: bool,
+}
+
+impl Patch {
+    /// For a damage; nothing is known yet.
+    fn new(damage: &Damage, segment_bytes: u64) -> Self {
+        Self {
+            segment_bytes,
+            payload_bytes_max: payload_bytes_max(segment_bytes),
+            goal: damage.end,
+            end: damage.before,
+            pieces: Vec::new(),
+            bytes: 0,
+            committed: true,
+        }
+    }
+
+    /// What to do now.
+    pub fn state(&self) -> Patched {
+        let complete = match self.goal {
+            DamageEnd::Chain { index, .. } | DamageEnd::Open(index) => self.end.index >= index,
+        };
+        let enough = self.committed && self.bytes >= PATCH_BYTES_MAX;
+        if complete || enough { Patched::Ready } else { Patched::Wants(self.next()) }
+    }
+
+    /// Number of entries in it.
+    pub fn entries(&self) -> usize {
+        self.pieces.iter().filter(|(_, bytes)| !is_padding(bytes)).count()
+    }
+
+    fn next(&self) -> LogIndex {
+        LogIndex(self.end.index.0 + 1)
+    }
+
+    /// Takes entries that a peer gave, which knows everything up to `committed` to be committed. On
+    /// an error the patch is of no more use.
+    ///
+    /// # Errors
+    /// See [`PatchRefused`].
+    pub fn add(
+        &mut self,
+        previous_crc: u32,
+        entries: &[eraftpb::Entry],
+        committed: LogIndex,
+    ) -> Result<Patched, PatchRefused> {
+        if entries.is_empty() {
+            return Err(PatchRefused::Nothing);
+        }
+        if previous_crc != self.end.chain_crc {
+            return Err(PatchRefused::OtherPast(self.next()));
+        }
+        for entry in entries {
+            if let Patched::Ready = self.state() {
+                break;
+            }
+            self.push(entry, committed)?;
+        }
+        Ok(self.state())
+    }
+
+    fn push(&mut self, entry: &eraftpb::Entry, committed: LogIndex) -> Result<(), PatchRefused> {
+        let index = self.next();
+        let sound = entry.index == index.0
+            && entry.term >= self.end.term.0
+            && entry.context.is_empty()
+            && entry.data.len() <= self.payload_bytes_max;
+        if !sound {
+            return Err(PatchRefused::Disorder(index));
+        }
+        let is_committed = index <= committed;
+        self.committed &= is_committed;
+        let (position, payload_bytes) = (self.end.position.0, entry.data.len() as u64);
+        let at = place(self.segment_bytes, position, payload_bytes);
+        if at != position {
+            self.pad_to(at);
+        }
+        let (header, crc) = EntryHeader {
+            kind: EntryKind::from_raft(entry.get_entry_type()),
+            payload_bytes: u32::try_from(payload_bytes).expect("checked against the segment size"),
+            term: entry.term,
+            index: index.0,
+            position: at,
+            previous_crc: self.end.chain_crc,
+            payload_crc: crc32fast::hash(&entry.data),
+        }
+        .encode();
+        match self.goal {
+            DamageEnd::Chain { index: last, crc: wanted, .. } if last == index && crc != wanted => {
+                return Err(PatchRefused::OtherEntry(index));
+            }
+            DamageEnd::Open(_) if !is_committed => return Err(PatchRefused::Unproven(index)),
+            DamageEnd::Chain { .. } | DamageEnd::Open(_) => {}
+        }
+        let stored = stored_bytes(payload_bytes);
+        let mut bytes = BytesMut::with_capacity(stored as usize);
+        bytes.put_slice(&header);
+        bytes.put_slice(&entry.data);
+        bytes.resize(stored as usize, 0);
+        self.put(at, bytes.freeze());
+        self.end = Boundary {
+            index,
+            term: Term(entry.term),
+            position: Position(at + stored),
+            chain_crc: crc,
+        };
+        Ok(())
+    }
+
+    /// Says that the rest of the segment, which ends at `to`, is empty.
+    fn pad_to(&mut self, to: u64) {
+        let bytes = padding(self.end, to);
+        self.put(self.end.position.0, bytes);
+    }
+
+    fn put(&mut self, position: u64, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.pieces.push((position, bytes));
+    }
+
+    /// The pieces, with what follows the last missing entry if that is padding.
+    fn finish(mut self) -> Vec<(u64, Bytes)> {
+        if let DamageEnd::Chain { index, next: Some(next), .. } = self.goal
+            && self.end.index == index
+            && next > self.end.position
+        {
+            self.pad_to(next.0);
+        }
+        self.pieces
+    }
+}
+
+/// What stands between the end of an entry and the end of its segment at `to`.
+pub(crate) fn padding(end: Boundary, to: u64) -> Bytes {
+    let left = to - end.position.0;
+    let mut bytes = BytesMut::zeroed(usize::try_from(left).expect("smaller than a segment"));
+    if left >= ENTRY_HEADER_BYTES {
+        let (header, _) = EntryHeader::padding(end.position.0, left, end.chain_crc).encode();
+        bytes[..HEADER].copy_from_slice(&header);
+    }
+    bytes.freeze()
+}
+
+fn is_padding(bytes: &[u8]) -> bool {
+    !EntryHeader::decode(bytes).is_ok_and(|(header, _)| header.kind != EntryKind::Padding)
+}
+
+impl<D: Disk> DamagedLog<D> {
+    /// An empty patch for the first damage.
+    pub fn patch(&self) -> Patch {
+        Patch::new(self.damage(), self.options.segment_bytes)
+    }
+
+    /// Intact entries from `first` on: up to `last`, and about `limit_bytes` of payload. Work that
+    /// reads the disk is done away from the caller.
+    pub fn fetch(
+        self: &Arc<Self>,
+        first: LogIndex,
+        last: LogIndex,
+        limit_bytes: usize,
+    ) -> impl Future<Output = Result<Option<Fetched>, LogError>> + Send + 'static {
+        let log = self.clone();
+        let read =
+            self.disk.offload(Lane::Prepare, move || log.fetch_now(first, last, limit_bytes));
+        async move { read.await.unwrap_or(Err(LogError::Closed)) }
+    }
+
+    fn fetch_now(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        limit_bytes: usize,
+    ) -> Result<Option<Fetched>, LogError> {
+        let mut fetched: Option<Fetched> = None;
+        let mut bytes = 0;
+        for index in first.0..=last.0 {
+            let Some((segment, offset)) = self.place_of(index) else { break };
+            let Ok((entry, header)) = read_entry(segment, offset)? else { break };
+            bytes += entry.payload.len();
+            if entry.index.0 != index || (fetched.is_some() && bytes > limit_bytes) {
+                break;
+            }
+            fetched
+                .get_or_insert_with(|| Fetched {
+                    previous_crc: header.previous_crc,
+                    entries: Vec::new(),
+                })
+                .entries
+                .push(entry);
+        }
+        Ok(fetched)
+    }
+
+    /// Writes a patch and opens the log again: whole, or with the damage that is left.
+    ///
+    /// # Errors
+    /// All are fatal.
+    pub fn mend(&self, patch: Patch) -> Result<Opened<D>, LogError> {
+        assert_eq!(patch.state(), Patched::Ready, "only what proved itself is written");
+        let mut written: BTreeMap<u64, Arc<Segment<D>>> = BTreeMap::new();
+        for (position, bytes) in patch.finish() {
+            let start = position - position % self.options.segment_bytes;
+            let segment = match written.entry(start) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.segment(start)?),
+            };
+            segment.file.write_at(&bytes, position - start).during("repair", &segment.path)?;
+        }
+        for segment in written.values() {
+            segment.sync()?;
+        }
+        self.open_again()
+    }
+
+    /// Opens the log again as it is now.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_again(&self) -> Result<Opened<D>, LogError> {
+        let (disk, dir, options) = (&self.disk, &self.dir, &self.options);
+        let outcome = recovery::open_locked(disk, dir, options, self.lock.clone())?;
+        Ok(Log::around(disk.clone(), dir, options, outcome))
+    }
+
+    /// The segment that begins at `start`, made anew when it is gone.
+    fn segment(&self, start: u64) -> Result<Arc<Segment<D>>, LogError> {
+        if let Some(segment) = self.survey.segments.get(&start) {
+            return Ok(segment.clone());
+        }
+        // One whose creation was cut short is left, and as empty as one that is gone.
+        files::remove_durably(&self.disk, &self.dir, &files::segment_path(&self.dir, start))?;
+        let bytes = self.options.segment_bytes;
+        Ok(Arc::new(Segment::create(&self.disk, &self.dir, start, bytes)?))
+    }
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Verified entries from `first` on: up to `last`, and about `limit_bytes` of payload; none when
+    /// the log does not hold the first, or it is damaged. Work that reads the disk is done away from
+    /// the caller.
+    pub fn fetch(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        limit_bytes: usize,
+    ) -> impl Future<Output = Result<Option<Fetched>, LogError>> + Send + 'static {
+        let reader = self.clone();
+        let read = self.shared.disk.offload(Lane::Prepare, move || {
+            // A closed log's files may be another's by now.
+            if reader.shared.closed.load(Ordering::Acquire) {
+                return Err(LogError::Closed);
+            }
+            reader.fetch_now(first, last, limit_bytes)
+        });
+        async move { read.await.unwrap_or(Err(LogError::Closed)) }
+    }
+
+    fn fetch_now(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        limit_bytes: usize,
+    ) -> Result<Option<Fetched>, LogError> {
+        let (position, previous_crc) = {
+            let table = self.shared.table();
+            if first <= table.start.index || first > table.end.index {
+                return Ok(None);
+            }
+            let before = table.boundary_at(first.0 - 1)?;
+            (Position(table.locate(first.0)?.position), before.chain_crc)
+        };
+        let mut entries = match self.entries_from(position, limit_bytes) {
+            Ok(entries) => entries,
+            Err(LogError::Corrupt { .. } | LogError::Compacted { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        entries.retain(|entry| entry.index <= last);
+        let starts_there = entries.first().is_some_and(|entry| entry.index == first);
+        Ok(starts_there.then_some(Fetched { previous_crc, entries }))
+    }
+}

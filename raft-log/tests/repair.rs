@@ -1,0 +1,317 @@
+//! Damage in what was durable: opening names it and changes nothing, a peer's entries mend it to the
+//! bytes that were there, and nothing else is taken for them. Power may go during any disk call.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, HardState};
+use raft_log::fault::{Loss, SimDisk};
+use raft_log::{
+    DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, LogOptions, Opened,
+    Patch, PatchRefused, Patched, SEGMENT_BYTES_MIN,
+};
+
+const DIR: &str = "/log";
+const ENTRIES: u64 = 150;
+const LIMIT_BYTES: usize = 3_000;
+
+fn options(member: &str) -> LogOptions {
+    LogOptions {
+        segment_bytes: SEGMENT_BYTES_MIN,
+        prepare_ahead_bytes: SEGMENT_BYTES_MIN,
+        ..LogOptions::new("cluster", "group", member, vec![1, 2, 3])
+    }
+}
+
+fn open(disk: &SimDisk, member: &str) -> Log<SimDisk> {
+    Log::open(disk.clone(), Path::new(DIR), options(member)).unwrap()
+}
+
+fn entry(index: u64) -> Entry {
+    let data = vec![index as u8; 700 + (index * 37 % 1500) as usize];
+    Entry { index, term: 1 + index / 40, data: Bytes::from(data), ..Entry::default() }
+}
+
+/// A member's disk with `ENTRIES` entries in four segments, all durable and committed.
+fn filled(member: &str) -> SimDisk {
+    let disk = SimDisk::new();
+    let mut log = open(&disk, member);
+    let entries: Vec<Entry> = (1..=ENTRIES).map(entry).collect();
+    log.append(&entries).unwrap();
+    log.begin_sync().wait().unwrap();
+    let last = entries.last().unwrap();
+    let state = HardState { term: last.term, vote: 1, commit: ENTRIES, ..HardState::default() };
+    log.set_hard_state(state);
+    log.begin_sync().wait().unwrap();
+    disk
+}
+
+fn segment(start: u64) -> PathBuf {
+    Path::new(DIR).join(format!("{start:020}"))
+}
+
+/// Where the header of entry `index` is: segment and offset.
+fn place(disk: &SimDisk, index: u64) -> (PathBuf, u64) {
+    let position = open(disk, "n0").reader().position_of(LogIndex(index)).unwrap().0;
+    let start = position - position % SEGMENT_BYTES_MIN;
+    (segment(start), position - start)
+}
+
+/// Index of the first entry of the `nth` segment.
+fn first_of(disk: &SimDisk, nth: u64) -> u64 {
+    let reader = open(disk, "n0").reader();
+    let start = nth * SEGMENT_BYTES_MIN;
+    (1..=ENTRIES).find(|&index| reader.position_of(LogIndex(index)).unwrap().0 >= start).unwrap()
+}
+
+/// With an index file opening does not read the segment: without, it does.
+fn forget_indexes(disk: &SimDisk) {
+    for name in disk.list(Path::new(DIR)).unwrap() {
+        if name.ends_with(".index") {
+            disk.remove(&Path::new(DIR).join(name)).unwrap();
+        }
+    }
+    disk.sync_dir(Path::new(DIR)).unwrap();
+}
+
+/// The log's bytes without trailers.
+fn log_bytes(disk: &SimDisk) -> Vec<Vec<u8>> {
+    let names = disk.list(Path::new(DIR)).unwrap();
+    let segments = names.iter().filter(|name| name.parse::<u64>().is_ok());
+    let entries = |name: &String| {
+        let content = disk.content(&Path::new(DIR).join(name)).unwrap();
+        content[..SEGMENT_BYTES_MIN as usize].to_vec()
+    };
+    segments.map(entries).collect()
+}
+
+fn examine(disk: &SimDisk) -> Result<Opened<SimDisk>, LogError> {
+    Log::examine(disk.clone(), Path::new(DIR), options("n0"))
+}
+
+fn damaged(disk: &SimDisk) -> Arc<DamagedLog<SimDisk>> {
+    match examine(disk).unwrap() {
+        Opened::Damaged(damaged) => damaged,
+        Opened::Whole(_) => panic!("the damage is not seen"),
+    }
+}
+
+/// Runs a future of the simulated disk, which never waits.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(done) => done,
+        std::task::Poll::Pending => panic!("the simulated disk waits for nothing"),
+    }
+}
+
+fn raft_entries(fetched: Fetched) -> Vec<Entry> {
+    fetched.entries.into_iter().map(Entry::from).collect()
+}
+
+/// Fills the patch from a peer's log.
+fn fill(patch: &mut Patch, peer: &Log<SimDisk>, committed: u64) -> Result<(), PatchRefused> {
+    while let Patched::Wants(first) = patch.state() {
+        let fetched = peer.reader().fetch(first, LogIndex(u64::MAX), LIMIT_BYTES);
+        let fetched = now(fetched).unwrap().ok_or(PatchRefused::Nothing)?;
+        let previous_crc = fetched.previous_crc;
+        patch.add(previous_crc, &raft_entries(fetched), LogIndex(committed))?;
+    }
+    Ok(())
+}
+
+/// Mends damage after damage until the log is whole. How many there were.
+fn repair(disk: &SimDisk, peer: &Log<SimDisk>) -> Result<u32, LogError> {
+    let mut opened = examine(disk)?;
+    for mended in 0.. {
+        let damaged = match opened {
+            Opened::Whole(_) => return Ok(mended),
+            Opened::Damaged(damaged) => damaged,
+        };
+        let mut patch = damaged.patch();
+        fill(&mut patch, peer, 0).unwrap();
+        opened = damaged.mend(patch)?;
+    }
+    unreachable!()
+}
+
+type Hurt = fn(&SimDisk);
+
+fn flip(disk: &SimDisk, index: u64, offset: u64) {
+    let (path, begin) = place(disk, index);
+    forget_indexes(disk);
+    assert!(disk.flip_bit(&path, begin + offset, 5));
+}
+
+/// What can be hit, and how many damages opening finds one after the other.
+const PLACES: &[(&str, u32, Hurt)] = &[
+    ("header of an entry", 1, |disk| flip(disk, 60, 17)),
+    ("magic of an entry", 1, |disk| flip(disk, 60, 0)),
+    ("payload of an entry", 1, |disk| flip(disk, 60, 48 + 300)),
+    ("header of the first entry ever", 1, |disk| flip(disk, 1, 20)),
+    ("header of a segment's first entry", 1, |disk| flip(disk, first_of(disk, 1), 3)),
+    ("payload of a segment's first entry", 1, |disk| flip(disk, first_of(disk, 2), 60)),
+    ("header of a segment's last entry", 1, |disk| flip(disk, first_of(disk, 2) - 1, 41)),
+    ("payload of a segment's last entry", 1, |disk| flip(disk, first_of(disk, 2) - 1, 100)),
+    ("payload of the last entry", 1, |disk| flip(disk, ENTRIES, 100)),
+    ("padding", 1, |disk| {
+        let last = first_of(disk, 1) - 1;
+        let (path, begin) = place(disk, last);
+        forget_indexes(disk);
+        let stored = (48 + entry(last).data.len() as u64).next_multiple_of(8);
+        assert!(disk.flip_bit(&path, begin + stored + 9, 1));
+    }),
+    ("several entries", 3, |disk| {
+        for index in [20, 21, 70, ENTRIES - 1] {
+            flip_again(disk, index, 8);
+        }
+    }),
+    ("many headers in a row", 1, |disk| (40..90).for_each(|index| flip_again(disk, index, 30))),
+    ("a whole segment", 1, |disk| {
+        forget_indexes(disk);
+        disk.remove(&segment(SEGMENT_BYTES_MIN)).unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+    }),
+    ("sectors that read as zeros", 2, |disk| {
+        forget_indexes(disk);
+        let file = disk.open(&segment(SEGMENT_BYTES_MIN)).unwrap();
+        file.write_zeros(4096..12 * 1024).unwrap();
+        file.sync_now().unwrap();
+    }),
+];
+
+/// [`flip`] when the log cannot be opened any more.
+fn flip_again(disk: &SimDisk, index: u64, offset: u64) {
+    let (path, begin) = place(&filled("n0"), index);
+    forget_indexes(disk);
+    assert!(disk.flip_bit(&path, begin + offset, 5));
+}
+
+#[test]
+fn whatever_is_hit_is_mended_to_the_bytes_that_were_there() {
+    let peer = open(&filled("n1"), "n1");
+    for (what, damages, hurt) in PLACES {
+        let disk = filled("n0");
+        let before = log_bytes(&disk);
+        hurt(&disk);
+        let hurt_bytes = log_bytes(&disk);
+        assert_ne!(hurt_bytes, before, "{what}");
+        let error = Log::open(disk.clone(), Path::new(DIR), options("n0")).err().unwrap();
+        assert!(matches!(error, LogError::Corrupt { .. }), "{what}: {error}");
+        assert_eq!(log_bytes(&disk), hurt_bytes, "{what}: nothing is changed");
+        assert_eq!(repair(&disk, &peer).unwrap(), *damages, "{what}");
+        assert_eq!(log_bytes(&disk), before, "{what}");
+        let log = open(&disk, "n0");
+        let whole = log.reader().entries_from(log.first_position(), usize::MAX).unwrap();
+        assert_eq!(whole.len() as u64, ENTRIES, "{what}");
+    }
+}
+
+#[test]
+fn a_repair_may_lose_power_during_any_disk_call() {
+    let peer = open(&filled("n1"), "n1");
+    // One of each way to write a patch.
+    let ways = ["header of an entry", "padding", "several entries", "a whole segment"];
+    for (what, _, hurt) in PLACES.iter().filter(|(what, ..)| ways.contains(what)) {
+        let before = log_bytes(&filled("n0"));
+        for nth in 1.. {
+            let disk = filled("n0");
+            hurt(&disk);
+            disk.power_off_at_call(nth);
+            let outcome = repair(&disk, &peer);
+            if !disk.is_powered_off() {
+                outcome.unwrap();
+                assert!(nth > 5, "{what}: a repair takes some calls");
+                break;
+            }
+            disk.restart(Loss::Torn(nth));
+            repair(&disk, &peer).unwrap();
+            assert_eq!(log_bytes(&disk), before, "{what}, power lost during call {nth}");
+        }
+    }
+}
+
+#[test]
+fn entries_that_do_not_prove_themselves_change_nothing() {
+    let disk = filled("n0");
+    flip(&disk, 60, 17);
+    let bytes = log_bytes(&disk);
+    let log = damaged(&disk);
+    assert_eq!(log.damage().before.index, LogIndex(59));
+    assert_eq!(log.damage().last(), LogIndex(60));
+    let crc = log.damage().before.chain_crc;
+    let committed = LogIndex(ENTRIES);
+
+    let refused = |previous_crc, entries: &[Entry]| {
+        log.patch().add(previous_crc, entries, committed).unwrap_err()
+    };
+    assert_eq!(refused(crc, &[]), PatchRefused::Nothing);
+    assert_eq!(refused(crc ^ 1, &[entry(60)]), PatchRefused::OtherPast(LogIndex(60)));
+    assert_eq!(refused(crc, &[entry(61)]), PatchRefused::Disorder(LogIndex(60)));
+    let older = Entry { term: 0, ..entry(60) };
+    assert_eq!(refused(crc, &[older]), PatchRefused::Disorder(LogIndex(60)));
+    let newer = Entry { term: entry(60).term + 1, ..entry(60) };
+    assert_eq!(refused(crc, &[newer]), PatchRefused::OtherEntry(LogIndex(60)));
+    let mut data = entry(60).data.to_vec();
+    data[5] ^= 1;
+    let other = Entry { data: data.into(), ..entry(60) };
+    assert_eq!(refused(crc, &[other]), PatchRefused::OtherEntry(LogIndex(60)));
+    let long = Entry { data: vec![0; SEGMENT_BYTES_MIN as usize].into(), ..entry(60) };
+    assert_eq!(refused(crc, &[long]), PatchRefused::Disorder(LogIndex(60)));
+    assert_eq!(log_bytes(&disk), bytes);
+}
+
+#[test]
+fn without_anything_intact_behind_only_committed_entries_count() {
+    let disk = filled("n0");
+    flip(&disk, ENTRIES, 17);
+    let before = log_bytes(&filled("n0"));
+    let log = damaged(&disk);
+    assert_eq!(log.damage().end, DamageEnd::Open(LogIndex(ENTRIES)));
+    let peer = open(&filled("n1"), "n1");
+    let unproven = fill(&mut log.patch(), &peer, ENTRIES - 1);
+    assert_eq!(unproven, Err(PatchRefused::Unproven(LogIndex(ENTRIES))));
+    let mut patch = log.patch();
+    fill(&mut patch, &peer, ENTRIES).unwrap();
+    assert_eq!(patch.entries(), 1);
+    assert!(matches!(log.mend(patch), Ok(Opened::Whole(_))));
+    assert_eq!(log_bytes(&disk), before);
+}
+
+#[test]
+fn a_damaged_log_helps_with_what_is_intact_in_it() {
+    let disk = filled("n0");
+    for index in [30, 31, 90] {
+        flip_again(&disk, index, 48 + 10);
+    }
+    let log = damaged(&disk);
+    let fetch = |first, last| {
+        let fetched = now(log.fetch(LogIndex(first), LogIndex(last), 10_000)).unwrap();
+        fetched.map(|fetched| (fetched.previous_crc, raft_entries(fetched)))
+    };
+    let whole = open(&filled("n1"), "n1");
+    for (first, count) in [(28, 2), (30, 0), (32, 3), (88, 2), (90, 0), (91, 3), (ENTRIES, 1)] {
+        let own = fetch(first, first + 2);
+        assert_eq!(own.as_ref().map_or(0, |(_, entries)| entries.len()), count, "from {first} on");
+        let Some((crc, entries)) = own else { continue };
+        assert_eq!(entries, (first..first + count as u64).map(entry).collect::<Vec<_>>());
+        let theirs = now(whole.reader().fetch(LogIndex(first), LogIndex(first), 0)).unwrap();
+        assert_eq!(theirs.unwrap().previous_crc, crc);
+    }
+    assert_eq!(fetch(ENTRIES + 1, ENTRIES + 1), None);
+}
+
+#[test]
+fn a_torn_tail_is_still_cut_and_not_asked_for() {
+    let disk = filled("n0");
+    let mut log = open(&disk, "n0");
+    log.append(&(ENTRIES + 1..=ENTRIES + 20).map(entry).collect::<Vec<_>>()).unwrap();
+    drop(log.begin_write().wait());
+    drop(log);
+    let (path, begin) = place(&disk, ENTRIES);
+    let stored = (48 + entry(ENTRIES).data.len() as u64).next_multiple_of(8);
+    assert!(disk.flip_bit(&path, begin + stored + 20, 0), "the first entry that was not durable");
+    assert_eq!(open(&disk, "n0").last_index(), LogIndex(ENTRIES));
+}
