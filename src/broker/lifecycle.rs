@@ -1,6 +1,6 @@
 //! From a configuration to a serving broker, and back in good order.
 //!
-//! Start: log, derived state, replica, then clients. Stop: leadership handed over while everything
+//! Start: log (repaired by peers if it is damaged), derived state, replica, then clients. Stop: leadership handed over while everything
 //! still works, the name servers told, what is in flight answered, and only then connections closed.
 //!
 //! Invariant: nothing is served before it is true; an orderly stop leaves no request unanswered that
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
 use std::sync::{Arc, OnceLock};
 
-use raft_log::{Disk, Fatal, Log, LogError, LogOptions};
+use raft_log::{Disk, Fatal, Log, LogOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -33,7 +33,9 @@ use crate::remoting::{
     ClientOptions, Connection, RemotingClient, RemotingServer, Request, RequestHandler,
     ServerOptions,
 };
-use crate::replication::{FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, StartError};
+use crate::replication::{
+    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, StartError, open_log,
+};
 use crate::store::StoreError;
 
 /// Offset commits that may wait for the log.
@@ -65,9 +67,6 @@ pub enum BrokerError {
         /// What the resolver said.
         source: std::io::Error,
     },
-    /// The log refused.
-    #[error("the log cannot be used: {0}")]
-    Log(#[from] LogError),
     /// The derived data refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,7 +87,7 @@ impl BrokerError {
     /// The process's exit code.
     pub fn exit_code(&self) -> i32 {
         let fatal = match self {
-            BrokerError::Log(error) | BrokerError::Replica(StartError::Log(error)) => error.fatal(),
+            BrokerError::Replica(StartError::Log(error)) => error.fatal(),
             _ => None,
         };
         fatal.map_or(1, Fatal::exit_code)
@@ -159,7 +158,10 @@ impl Broker {
             directory: root.display().to_string(),
             source,
         })?;
-        let log = open_log(host.disk(), &config)?;
+        let mut options = replica_options(&config, listen);
+        options.on_fatal = host.on_fatal();
+        let directory = &config.store_path_dledger_commit_log;
+        let log = open_log(host.disk(), directory, log_options(&config), &mut options).await?;
         let reader = log.reader();
         let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
         let registrar = Arc::new(Registrar::new(&config));
@@ -170,8 +172,7 @@ impl Broker {
         let server = bind(&config, handler.clone()).await?;
         let address = advertised(&config, server.local_addr().port()).await?;
 
-        let mut options = replica_options(&config, address, listen);
-        options.on_fatal = host.on_fatal();
+        options.client_addr = address.to_string();
         let replica = Replica::start(options, log, sequencer, machine).await?;
         let status = replica.status();
         let period = Duration::from_millis(config.consumer_offset_propose_interval_ms);
@@ -299,13 +300,13 @@ async fn hand_over(core: &Core) {
     }
 }
 
-fn open_log<D: Disk>(disk: D, config: &BrokerConfig) -> Result<Log<D>, LogError> {
+fn log_options(config: &BrokerConfig) -> LogOptions {
     let cluster = &config.broker_cluster_name;
     let mut options =
         LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
     options.segment_bytes = config.mapped_file_size_commit_log;
     options.tail_bytes_max = config.memory_shares().tail_bytes;
-    Log::open(disk, &config.store_path_dledger_commit_log, options)
+    options
 }
 
 fn open_group<H: Host>(
@@ -350,12 +351,11 @@ async fn advertised(config: &BrokerConfig, port: u16) -> Result<SocketAddr, Brok
     found.next().ok_or_else(|| failed(std::io::Error::other("it resolves to nothing")))
 }
 
-fn replica_options(config: &BrokerConfig, address: SocketAddr, listen: Listen) -> ReplicaOptions {
+fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
     let own = config.raft_id();
     let peers = config.dleger_peers.iter().filter(|peer| peer.raft_id() != own);
     let mut options =
         ReplicaOptions::new(&config.broker_cluster_name, &config.dleger_group, own, listen);
-    options.client_addr = address.to_string();
     options.peers = peers.map(|peer| (peer.raft_id(), peer.address())).collect();
     options.flush_mode = match config.flush_disk_type {
         FlushDiskType::SyncFlush => FlushMode::Sync,

@@ -19,6 +19,7 @@ mod owner;
 mod peers;
 mod queue;
 mod recovery;
+mod repair;
 mod slog_bridge;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use tokio::sync::{Notify, mpsc, watch};
 pub use fatal::exit;
 pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
 pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, StartError};
+pub use repair::open_log;
 
 use applier::{Applier, ApplierTask};
 use fatal::{MemberError, end_member};
@@ -43,6 +45,7 @@ use machine::{Machine, Sequencer};
 use owner::{Owner, OwnerParts};
 use peers::{Identity, PeerBounds, Peers};
 use queue::{ProposalQueue, QueueBounds};
+use repair::LiveLog;
 
 /// Commands that may wait for the owner; their senders wait beyond that.
 const COMMANDS_MAX: usize = 1024;
@@ -83,7 +86,16 @@ impl Replica {
         });
         let raft = RawNode::new(&config, log, &slog_bridge::logger(&options.group))?;
         let listener = listen(&mut options).await?;
-        let (peers, events) = start_peers(&options, listener);
+        let (status, status_seen) =
+            watch::channel(ReplicaStatus { member: options.member, ..ReplicaStatus::default() });
+        let source = LiveLog { reader: reader.clone(), status: status_seen.clone() };
+        let (peers, events) = Peers::start(
+            identity_of(&options),
+            listener,
+            &options.peers,
+            peer_bounds(&options),
+            Arc::new(source),
+        );
 
         let wake = Arc::new(Notify::new());
         let bounds = QueueBounds {
@@ -111,8 +123,6 @@ impl Replica {
 
         let applying_abort = applying.abort_handle();
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
-        let (status, status_seen) =
-            watch::channel(ReplicaStatus { member: options.member, ..ReplicaStatus::default() });
         let table = Arc::clone(peers.table());
         let client_addr = options.client_addr.clone();
         let owner = Owner::new(OwnerParts {
@@ -153,24 +163,23 @@ async fn listen(options: &mut ReplicaOptions) -> Result<TcpListener, StartError>
     }
 }
 
-fn start_peers(
-    options: &ReplicaOptions,
-    listener: TcpListener,
-) -> (Peers, mpsc::Receiver<peers::PeerEvent>) {
-    let identity = Identity {
+fn identity_of(options: &ReplicaOptions) -> Identity {
+    Identity {
         cluster: options.cluster.clone(),
         group: options.group.clone(),
         member: options.member,
         client_addr: options.client_addr.clone(),
         // Only has to differ from one process to the next.
         instance: RandomState::new().build_hasher().finish(),
-    };
-    let bounds = PeerBounds {
+    }
+}
+
+fn peer_bounds(options: &ReplicaOptions) -> PeerBounds {
+    PeerBounds {
         queue_messages_max: options.peer_queue_messages_max,
         queue_bytes_max: options.peer_queue_bytes_max,
         frame_bytes_max: options.entry_bytes_limit
             + usize::try_from(options.message_bytes_max).unwrap_or(usize::MAX / 2)
             + FRAME_SLACK_BYTES,
-    };
-    Peers::start(identity, listener, &options.peers, bounds)
+    }
 }

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Messages = 0,
     /// One snapshot, acknowledged by an empty [`Welcome`].
     Snapshot = 1,
+    /// Questions for entries that the member which opened it lost, and their answers.
+    Repair = 2,
 }
 
 /// The first frame of a connection, from the member that opened it.
@@ -77,7 +79,7 @@ pub(super) struct Welcome {
 
 /// A log entry.
 #[derive(Clone, PartialEq, prost::Message)]
-struct PeerEntry {
+pub(super) struct PeerEntry {
     #[prost(int32, tag = "1")]
     kind: i32,
     #[prost(uint64, tag = "2")]
@@ -89,6 +91,33 @@ struct PeerEntry {
     // Last, so that a payload can be appended to an entry encoded without it.
     #[prost(bytes = "bytes", tag = "5")]
     data: Bytes,
+}
+
+impl PeerEntry {
+    /// For the wire.
+    pub fn of(entry: eraftpb::Entry) -> PeerEntry {
+        PeerEntry {
+            kind: entry.get_entry_type().value(),
+            term: entry.term,
+            index: entry.index,
+            context: entry.context,
+            data: entry.data,
+        }
+    }
+
+    /// From the wire.
+    pub fn into_raft(self) -> Result<eraftpb::Entry, WireError> {
+        let mut entry = eraftpb::Entry::default();
+        entry.set_entry_type(
+            eraftpb::EntryType::from_i32(self.kind)
+                .ok_or(WireError::UnknownKind { what: "entry type", value: self.kind })?,
+        );
+        entry.term = self.term;
+        entry.index = self.index;
+        entry.context = self.context;
+        entry.data = self.data;
+        Ok(entry)
+    }
 }
 
 /// A raft message.
@@ -228,15 +257,9 @@ fn frame_length(length: usize) -> u32 {
 }
 
 /// The entry without its data, the data, and the encoded length of both.
-fn entry_parts(entry: eraftpb::Entry) -> (PeerEntry, Bytes, usize) {
-    let header = PeerEntry {
-        kind: entry.get_entry_type().value(),
-        term: entry.term,
-        index: entry.index,
-        context: entry.context,
-        data: Bytes::new(),
-    };
-    let data = entry.data;
+fn entry_parts(mut entry: eraftpb::Entry) -> (PeerEntry, Bytes, usize) {
+    let data = entry.take_data();
+    let header = PeerEntry::of(entry);
     let mut bytes = header.encoded_len();
     if !data.is_empty() {
         bytes += prost::encoding::key_len(ENTRY_DATA_TAG)
@@ -304,23 +327,10 @@ pub(super) fn decode(frame: Bytes) -> Result<eraftpb::Message, WireError> {
     }
     let mut entries = Vec::with_capacity(wire.entries.len());
     for entry in wire.entries {
-        entries.push(from_wire_entry(entry)?);
+        entries.push(entry.into_raft()?);
     }
     message.set_entries(entries.into());
     Ok(message)
-}
-
-fn from_wire_entry(wire: PeerEntry) -> Result<eraftpb::Entry, WireError> {
-    let mut entry = eraftpb::Entry::default();
-    entry.set_entry_type(
-        eraftpb::EntryType::from_i32(wire.kind)
-            .ok_or(WireError::UnknownKind { what: "entry type", value: wire.kind })?,
-    );
-    entry.term = wire.term;
-    entry.index = wire.index;
-    entry.context = wire.context;
-    entry.data = wire.data;
-    Ok(entry)
 }
 
 /// Bytes that a message occupies while it waits to be written, roughly.

@@ -119,6 +119,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it, or an earlier process with the same log, said something.
+    pub fn said(&self, part: &str) -> bool {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).contains(part)
+    }
+
     /// The end of what the process said.
     pub fn tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();

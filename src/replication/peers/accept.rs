@@ -19,6 +19,7 @@ use super::dial::{HANDSHAKE_BYTES_MAX, WRITE_PATIENCE};
 use super::frame::{FrameReader, write_all};
 use super::tasks::Tasks;
 use super::{Identity, Inbound, Peer, PeerBounds, PeerEvent, PeerTable};
+use crate::replication::repair::{self, EntrySource};
 use crate::replication::wire::{
     self, FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome,
 };
@@ -38,28 +39,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every inbound connection needs.
 pub(super) struct Acceptor {
-    identity: Arc<Identity>,
-    table: PeerTable,
-    events: mpsc::Sender<PeerEvent>,
-    bounds: PeerBounds,
-    last_refusal: Mutex<Option<(String, Instant)>>,
+    pub identity: Arc<Identity>,
+    pub table: PeerTable,
+    /// Where peers that lost entries get them from.
+    pub source: Arc<dyn EntrySource>,
+    /// Whom messages are for; none while this member's log is being repaired.
+    pub member: Option<(mpsc::Sender<PeerEvent>, PeerBounds)>,
+    pub last_refusal: Mutex<Option<(String, Instant)>>,
 }
 
-impl Acceptor {
-    /// For [`run`].
-    pub fn new(
-        identity: Arc<Identity>,
-        table: PeerTable,
-        events: mpsc::Sender<PeerEvent>,
-        bounds: PeerBounds,
-    ) -> Self {
-        Acceptor { identity, table, events, bounds, last_refusal: Mutex::new(None) }
-    }
-}
-
-/// Accepts until the task is aborted.
-pub(super) async fn run(acceptor: Acceptor, listener: TcpListener, tasks: Tasks) {
-    let acceptor = Arc::new(acceptor);
+/// Accepts until it is dropped.
+pub(super) async fn run(acceptor: Arc<Acceptor>, listener: &TcpListener, tasks: &Tasks) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
@@ -94,10 +84,18 @@ impl Acceptor {
         }
         let (Ok(peer), Some(hello)) = (admitted, hello) else { return };
         peer.learn_client_addr(&hello.client_addr);
+        if hello.purpose == Purpose::Repair as i32 {
+            if let Err(error) = repair::serve(&*self.source, &mut reader).await {
+                tracing::debug!(peer = peer.id, reason = %error, "a repair's connection ended");
+            }
+            return;
+        }
+        let Some((events, bounds)) = &self.member else { return };
         if hello.purpose == Purpose::Snapshot as i32 {
-            self.receive_snapshot(&mut reader, &peer, &welcome).await;
+            receive_snapshot(events, &mut reader, &peer, &welcome).await;
         } else {
-            self.listen(&mut reader, &peer, hello.instance).await;
+            reader.set_frame_bytes_max(bounds.frame_bytes_max);
+            self.listen(events, &mut reader, &peer, hello.instance).await;
         }
     }
 
@@ -126,6 +124,9 @@ impl Acceptor {
         let Some(peer) = self.table.get(&hello.member) else {
             return Err(format!("member {} is not one of this group's", hello.member));
         };
+        if self.member.is_none() && hello.purpose != Purpose::Repair as i32 {
+            return Err("its log is being repaired".to_owned());
+        }
         let alive_elsewhere = peer.inbound.lock().as_ref().is_some_and(|inbound| {
             inbound.instance != hello.instance && inbound.heard.elapsed() < ALIVE
         });
@@ -146,23 +147,29 @@ impl Acceptor {
     }
 
     /// Reads messages until the connection breaks; tells the owner when that leaves the peer mute.
-    async fn listen(&self, reader: &mut FrameReader<TcpStream>, peer: &Arc<Peer>, instance: u64) {
-        reader.set_frame_bytes_max(self.bounds.frame_bytes_max);
+    async fn listen(
+        &self,
+        events: &mpsc::Sender<PeerEvent>,
+        reader: &mut FrameReader<TcpStream>,
+        peer: &Arc<Peer>,
+        instance: u64,
+    ) {
         let sequence = peer.inbound_count.fetch_add(1, Ordering::Relaxed);
         *peer.inbound.lock() = Some(Inbound { sequence, instance, heard: Instant::now() });
         let _mute = Mute { peer, sequence };
-        let reason = match self.pump(reader, peer, sequence).await {
+        let reason = match self.pump(events, reader, peer, sequence).await {
             Ok(()) => "closed".to_owned(),
             Err(error) => error.to_string(),
         };
         tracing::debug!(peer = peer.id, %reason, "a peer's connection ended");
         if peer.is_current(sequence) {
-            let _ = self.events.send(PeerEvent::Closed(peer.id)).await;
+            let _ = events.send(PeerEvent::Closed(peer.id)).await;
         }
     }
 
     async fn pump(
         &self,
+        events: &mpsc::Sender<PeerEvent>,
         reader: &mut FrameReader<TcpStream>,
         peer: &Peer,
         sequence: u64,
@@ -181,34 +188,34 @@ impl Acceptor {
             if message.from != peer.id || message.to != self.identity.member {
                 return Err(io::Error::other("a message between other members"));
             }
-            if self.events.send(PeerEvent::Message(message)).await.is_err() {
+            if events.send(PeerEvent::Message(message)).await.is_err() {
                 break; // The member stops.
             }
         }
         Ok(())
     }
+}
 
-    async fn receive_snapshot(
-        &self,
-        reader: &mut FrameReader<TcpStream>,
-        peer: &Peer,
-        acknowledgement: &Welcome,
-    ) {
-        reader.set_frame_bytes_max(SNAPSHOT_BYTES_MAX);
-        let received = match reader.next_within(Duration::from_secs(60)).await {
-            Ok(Some(frame)) => wire::decode(frame).map_err(io::Error::other),
-            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) => Err(error),
-        };
-        match received {
-            Ok(message) if message.from == peer.id && message.has_snapshot() => {
-                if self.events.send(PeerEvent::Message(message)).await.is_ok() {
-                    let _ = answer(reader, acknowledgement).await;
-                }
+async fn receive_snapshot(
+    events: &mpsc::Sender<PeerEvent>,
+    reader: &mut FrameReader<TcpStream>,
+    peer: &Peer,
+    acknowledgement: &Welcome,
+) {
+    reader.set_frame_bytes_max(SNAPSHOT_BYTES_MAX);
+    let received = match reader.next_within(Duration::from_secs(60)).await {
+        Ok(Some(frame)) => wire::decode(frame).map_err(io::Error::other),
+        Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(error) => Err(error),
+    };
+    match received {
+        Ok(message) if message.from == peer.id && message.has_snapshot() => {
+            if events.send(PeerEvent::Message(message)).await.is_ok() {
+                let _ = answer(reader, acknowledgement).await;
             }
-            Ok(_) => tracing::warn!(peer = peer.id, "a snapshot connection without a snapshot"),
-            Err(error) => tracing::warn!(peer = peer.id, reason = %error, "snapshot not received"),
         }
+        Ok(_) => tracing::warn!(peer = peer.id, "a snapshot connection without a snapshot"),
+        Err(error) => tracing::warn!(peer = peer.id, reason = %error, "snapshot not received"),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(in crate::replication) enum DialError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("no answer")]
@@ -93,7 +93,7 @@ pub(super) async fn run(
 }
 
 /// Opens a connection and passes the handshake.
-pub(super) async fn connect(
+pub(in crate::replication) async fn connect(
     identity: &Identity,
     peer: &Peer,
     purpose: Purpose,
@@ -184,13 +184,14 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), frames: &mut FrameBuffer)
 }
 
 /// Doubling pauses, each shortened by chance so that members do not knock in step.
-struct Backoff {
+pub(in crate::replication) struct Backoff {
     pause_ms: u64,
     state: u64,
 }
 
 impl Backoff {
-    fn new(seed: u64) -> Self {
+    /// Chance comes from `seed`.
+    pub fn new(seed: u64) -> Self {
         Backoff { pause_ms: *BACKOFF_MS.start(), state: seed | 1 }
     }
 
@@ -199,7 +200,7 @@ impl Backoff {
     }
 
     /// Between half the pause and the whole; never below the shortest.
-    fn next(&mut self) -> Duration {
+    pub fn next(&mut self) -> Duration {
         // An xorshift step is chance enough here.
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;

@@ -20,7 +20,7 @@ const GROW_BYTES: usize = 4 << 20;
 const SLICES_MAX: usize = 64;
 
 /// Reads frames from one half of a connection.
-pub(super) struct FrameReader<R> {
+pub(in crate::replication) struct FrameReader<R> {
     reader: R,
     buffer: BytesMut,
     frame_bytes_max: usize,
@@ -87,7 +87,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 }
 
 /// Writes everything in the buffer and flushes; no progress for `patience` is an error.
-pub(super) async fn write_all<W: AsyncWrite + Unpin>(
+pub(in crate::replication) async fn write_all<W: AsyncWrite + Unpin>(
     writer: &mut W,
     frames: &mut FrameBuffer,
     patience: Duration,

@@ -8,8 +8,8 @@
 //! passed the handshake, and at most one process speaks for a member at a time.
 
 mod accept;
-mod dial;
-mod frame;
+pub(super) mod dial;
+pub(super) mod frame;
 mod snapshot;
 mod tasks;
 
@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::repair::EntrySource;
 use super::wire::{self, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
 use tasks::Tasks;
 
@@ -141,46 +142,57 @@ pub(super) struct Peers {
     tasks: Tasks,
 }
 
+/// The queues of messages to peers, for who opens the connections.
+type Queues = Vec<(Arc<Peer>, mpsc::Receiver<eraftpb::Message>)>;
+
+/// The peers at these addresses, not connected.
+pub(super) fn table(addresses: &BTreeMap<u64, String>, bounds: PeerBounds) -> (PeerTable, Queues) {
+    let mut table = BTreeMap::new();
+    let mut queues = Vec::new();
+    for (&id, address) in addresses {
+        let (queue, queued) = mpsc::channel(bounds.queue_messages_max);
+        let peer = Arc::new(Peer {
+            id,
+            address: address.clone(),
+            queue,
+            queued_bytes: AtomicUsize::new(0),
+            connected: AtomicBool::new(false),
+            snapshot_under_way: AtomicBool::new(false),
+            client_addr: Mutex::new(None),
+            inbound: Mutex::new(None),
+            inbound_count: AtomicU64::new(0),
+        });
+        queues.push((Arc::clone(&peer), queued));
+        table.insert(id, peer);
+    }
+    (Arc::new(table), queues)
+}
+
 impl Peers {
-    /// Starts listening and dialling.
+    /// Starts listening and dialling. Peers that lost entries are given them from `source`.
     pub fn start(
         identity: Identity,
         listener: TcpListener,
         addresses: &BTreeMap<u64, String>,
         bounds: PeerBounds,
+        source: Arc<dyn EntrySource>,
     ) -> (Peers, mpsc::Receiver<PeerEvent>) {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let identity = Arc::new(identity);
         let tasks = Tasks::default();
-        let mut table = BTreeMap::new();
-        let mut queues = Vec::new();
-        for (&id, address) in addresses {
-            let (queue, queued) = mpsc::channel(bounds.queue_messages_max);
-            let peer = Arc::new(Peer {
-                id,
-                address: address.clone(),
-                queue,
-                queued_bytes: AtomicUsize::new(0),
-                connected: AtomicBool::new(false),
-                snapshot_under_way: AtomicBool::new(false),
-                client_addr: Mutex::new(None),
-                inbound: Mutex::new(None),
-                inbound_count: AtomicU64::new(0),
-            });
-            queues.push((Arc::clone(&peer), queued));
-            table.insert(id, peer);
-        }
+        let (table, queues) = table(addresses, bounds);
         for (peer, queued) in queues {
             tasks.spawn(dial::run(Arc::clone(&identity), peer, queued, events.clone()));
         }
-        let table = Arc::new(table);
-        let acceptor = accept::Acceptor::new(
-            Arc::clone(&identity),
-            Arc::clone(&table),
-            events.clone(),
-            bounds,
-        );
-        tasks.spawn(accept::run(acceptor, listener, tasks.clone()));
+        let acceptor = Arc::new(accept::Acceptor {
+            identity: Arc::clone(&identity),
+            table: Arc::clone(&table),
+            source,
+            member: Some((events.clone(), bounds)),
+            last_refusal: Mutex::new(None),
+        });
+        let serving = tasks.clone();
+        tasks.spawn(async move { accept::run(acceptor, &listener, &serving).await });
         (Peers { identity, table, events, bounds, tasks }, received)
     }
 
@@ -231,5 +243,37 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Where a member whose log is being repaired answers peers' questions for entries, and nothing else.
+/// Dropping it ends its connections.
+pub(super) struct RepairDoor {
+    acceptor: Arc<accept::Acceptor>,
+    tasks: Tasks,
+}
+
+impl RepairDoor {
+    /// Answers from `source`.
+    pub fn new(identity: &Arc<Identity>, table: &PeerTable, source: Arc<dyn EntrySource>) -> Self {
+        let acceptor = accept::Acceptor {
+            identity: Arc::clone(identity),
+            table: Arc::clone(table),
+            source,
+            member: None,
+            last_refusal: Mutex::new(None),
+        };
+        RepairDoor { acceptor: Arc::new(acceptor), tasks: Tasks::default() }
+    }
+
+    /// Lets peers in, for as long as it is polled.
+    pub async fn keep(&self, listener: &TcpListener) {
+        accept::run(Arc::clone(&self.acceptor), listener, &self.tasks).await;
+    }
+}
+
+impl Drop for RepairDoor {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
     }
 }

@@ -1,0 +1,62 @@
+//! Asking one peer for missing entries.
+//!
+//! Invariant: whatever a peer answers, only the patch decides whether it is taken.
+
+use std::io;
+use std::time::Duration;
+
+use prost::Message as _;
+use raft_log::{LogIndex, Patch, PatchRefused, Patched};
+
+use super::wire::{FetchAnswer, FetchRequest};
+use crate::replication::peers::dial::{DialError, connect};
+use crate::replication::peers::frame::{FrameReader, write_all};
+use crate::replication::peers::{Identity, Peer};
+use crate::replication::wire::{FrameBuffer, Purpose, WireError};
+
+/// How long a peer may take to read entries from its disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Largest answer accepted.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// Why a peer was of no help.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("its log begins with index {0}")]
+    Compacted(u64),
+    #[error(transparent)]
+    Refused(#[from] PatchRefused),
+}
+
+/// Fills the patch with what `peer` has, up to `last`. On an error the patch is of no more use.
+pub(super) async fn fill(
+    identity: &Identity,
+    peer: &Peer,
+    patch: &mut Patch,
+    last: LogIndex,
+) -> Result<(), AskError> {
+    // Only padding may be damaged: then nothing has to be asked.
+    let Patched::Wants(_) = patch.state() else { return Ok(()) };
+    let stream = connect(identity, peer, Purpose::Repair).await?;
+    let mut reader = FrameReader::new(stream, ANSWER_BYTES_MAX);
+    while let Patched::Wants(first) = patch.state() {
+        let mut frames = FrameBuffer::default();
+        frames.put_plain(&FetchRequest { first: first.0, last: last.0 });
+        write_all(reader.get_mut(), &mut frames, PATIENCE).await?;
+        let closed = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let frame = reader.next_within(PATIENCE).await?.ok_or_else(closed)?;
+        let answer = FetchAnswer::decode(frame).map_err(WireError::from)?;
+        if answer.first_index > first.0 {
+            return Err(AskError::Compacted(answer.first_index));
+        }
+        let (previous_crc, commit) = (answer.previous_crc, LogIndex(answer.commit));
+        patch.add(previous_crc, &answer.entries()?, commit)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Before a member's raft node runs: its log is opened, and mended if it is damaged.
+//!
+//! Invariant: the log that comes out is whole; until then this member does nothing in the group but
+//! give peers what they lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_log::{Damage, DamagedLog, Disk, Log, LogOptions, Opened, Patch};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use super::ask::{AskError, fill};
+use crate::replication::options::{Listen, ReplicaOptions, StartError};
+use crate::replication::peers::dial::Backoff;
+use crate::replication::peers::{Identity, PeerTable, RepairDoor};
+use crate::replication::{identity_of, listen, peer_bounds};
+
+/// The same complaint is repeated after this long.
+const REPEAT_LOG: Duration = Duration::from_secs(60);
+
+/// Opens the log in `dir`. What of it is damaged is fetched from the peers that `options` name, for
+/// as long as that takes; the socket that was bound meanwhile is left in `options`.
+///
+/// # Errors
+/// When the log cannot be used, or what is missing exists nowhere any more.
+pub async fn open_log<D: Disk>(
+    disk: D,
+    dir: &Path,
+    log_options: LogOptions,
+    options: &mut ReplicaOptions,
+) -> Result<Log<D>, StartError> {
+    let mut damaged = match Log::examine(disk, dir, log_options)? {
+        Opened::Whole(log) => return Ok(log),
+        Opened::Damaged(damaged) => damaged,
+    };
+    let stage = Stage::new(options);
+    let listener = listen(options).await?;
+    loop {
+        let before = damaged.damage().before;
+        match stage.repair(&listener, damaged).await? {
+            Opened::Whole(log) => {
+                options.listen = Listen::Bound(listener);
+                return Ok(log);
+            }
+            // What was written is found damaged again: this disk does not keep what it is given.
+            Opened::Damaged(same) if same.damage().before.index <= before.index => {
+                return Err(same.damage().error().into());
+            }
+            Opened::Damaged(next) => damaged = next,
+        }
+    }
+}
+
+struct Stage {
+    identity: Arc<Identity>,
+    peers: PeerTable,
+}
+
+impl Stage {
+    fn new(options: &ReplicaOptions) -> Stage {
+        let (peers, _) = crate::replication::peers::table(&options.peers, peer_bounds(options));
+        Stage { identity: Arc::new(identity_of(options)), peers }
+    }
+
+    /// Mends the first damage.
+    async fn repair<D: Disk>(
+        &self,
+        listener: &TcpListener,
+        log: Arc<DamagedLog<D>>,
+    ) -> Result<Opened<D>, StartError> {
+        let damage = log.damage().clone();
+        tracing::warn!(
+            group = %self.identity.group,
+            file = %damage.file.display(),
+            position = %damage.before.position,
+            first = damage.before.index.0 + 1,
+            last = %damage.last(),
+            reason = damage.reason,
+            "the log is damaged; this member takes part again when peers have given what is missing"
+        );
+        let door = RepairDoor::new(&self.identity, &self.peers, Arc::new(Arc::clone(&log)));
+        let (peer, patch) = tokio::select! {
+            biased;
+            patch = self.ask(&log, &damage) => patch?,
+            () = door.keep(listener) => unreachable!("a door is kept until it is dropped"),
+        };
+        let entries = patch.entries();
+        let opened = log.mend(patch)?;
+        tracing::info!(
+            group = %self.identity.group,
+            file = %damage.file.display(),
+            position = %damage.before.position,
+            entries,
+            peer,
+            "damage in the log repaired"
+        );
+        Ok(opened)
+    }
+
+    /// Asks one peer after the other until one has given everything.
+    async fn ask<D: Disk>(
+        &self,
+        log: &DamagedLog<D>,
+        damage: &Damage,
+    ) -> Result<(u64, Patch), StartError> {
+        let mut backoff = Backoff::new(self.identity.instance);
+        let mut complaint = (String::new(), Instant::now());
+        loop {
+            let (mut problems, mut compacted) = (Vec::new(), 0);
+            for peer in self.peers.values() {
+                let mut patch = log.patch();
+                match fill(&self.identity, peer, &mut patch, damage.last()).await {
+                    Ok(()) => return Ok((peer.id, patch)),
+                    Err(problem) => {
+                        compacted += usize::from(matches!(problem, AskError::Compacted(_)));
+                        problems.push(format!("peer {}: {problem}", peer.id));
+                    }
+                }
+            }
+            if compacted == self.peers.len() {
+                // Nobody has it any more: only a new start from a snapshot helps.
+                return Err(damage.error().into());
+            }
+            let text = problems.join("; ");
+            if text != complaint.0 || complaint.1.elapsed() >= REPEAT_LOG {
+                tracing::warn!(
+                    group = %self.identity.group, file = %damage.file.display(),
+                    position = %damage.before.position, reason = %text,
+                    "no peer gives what is missing in the log, trying on"
+                );
+                complaint = (text, Instant::now());
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+}
