@@ -10,10 +10,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use raft::eraftpb::Snapshot;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Lane};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
@@ -21,6 +22,7 @@ use crate::hard_state::{HardStateFile, HardStateValue};
 use crate::index::SegmentIndex;
 use crate::log::Log;
 use crate::segment::{Segment, Witness};
+use crate::shared::{Next, Shared};
 use crate::snapshot::{BoundarySnapshot, boundary_of};
 use crate::table::{Boundary, TableSegment};
 use crate::types::Position;
@@ -169,13 +171,13 @@ impl<D: Disk> Log<D> {
             index: SegmentIndex::Memory(Vec::new()),
         }];
         drop(table);
-        *shared.next() = crate::shared::Next { start: self.active.end(), segment: None };
+        *shared.next() = Next { start: self.active.end(), segment: None };
         shared.unwritten().clear();
         persist.writer.forget();
-        shared.written_position.store(boundary.position.0, std::sync::atomic::Ordering::Release);
+        shared.written_position.store(boundary.position.0, Ordering::Release);
         persist.durable = Witness { position: boundary.position.0, index: boundary.index.0 };
         persist.witnessed = Witness::default();
-        shared.durable_position.store(boundary.position.0, std::sync::atomic::Ordering::Release);
+        shared.durable_position.store(boundary.position.0, Ordering::Release);
         let value = persist.hard_state.durable();
         drop(persist);
         self.hard_state.commit = self.hard_state.commit.max(boundary.index.0);
@@ -188,11 +190,11 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Removes the segments that end at or below `position`, up to the newest boundary there that
-    /// has a snapshot. Returns the log's new first position.
+    /// Lets the log begin at the newest boundary at or below `position` that has a snapshot, and has
+    /// the segments before it removed by the disk's helper. Returns the log's new first position.
     ///
     /// # Errors
-    /// Of the disk; fatal.
+    /// Of the disk; fatal. Those of the removal are met by the next write.
     pub fn compact_to(&mut self, position: Position) -> Result<Position, LogError> {
         self.shared.check_writable()?;
         let limit = position.min(Position(self.active.start));
@@ -203,36 +205,63 @@ impl<D: Disk> Log<D> {
         if let Some(BoundarySnapshot { boundary, .. }) = self.snapshots.at_or_below(limit)?
             && boundary.position > self.first_position()
         {
-            shared.latch(self.compact(boundary))?;
+            let removed = shared.latch(self.compact(boundary))?;
+            self.remove(removed, boundary.position);
         }
         Ok(self.first_position())
     }
 
-    fn compact(&mut self, boundary: Boundary) -> Result<(), LogError> {
-        let shared = self.shared.clone();
-        let (disk, dir) = (&shared.disk, &shared.dir);
+    /// Takes the segments before a boundary out of the table.
+    fn compact(&self, boundary: Boundary) -> Result<Vec<Arc<Segment<D>>>, LogError> {
         let position = boundary.position;
-        let _background = shared.pause_background();
-        let removed = {
-            let mut table = shared.table_mut();
-            if table.boundary_before(position.0)? != Some(boundary) {
-                let reason = "its boundary is not one of this log's".to_owned();
-                return Err(LogError::corrupt(
-                    &files::snapshot_path(dir, position.0),
-                    position.0,
-                    reason,
-                ));
-            }
-            let keep = table.segments.partition_point(|held| held.segment.start < position.0);
-            table.start = boundary;
-            table.segments.drain(..keep).collect::<Vec<_>>()
-        };
-        for held in &removed {
-            files::remove_durably(disk, dir, &held.segment.path)?;
-            files::remove_durably(disk, dir, &files::index_path(dir, held.segment.start))?;
+        let mut table = self.shared.table_mut();
+        if table.boundary_before(position.0)? != Some(boundary) {
+            return Err(LogError::corrupt(
+                &files::snapshot_path(&self.shared.dir, position.0),
+                position.0,
+                "its boundary is not one of this log's".to_owned(),
+            ));
         }
-        self.snapshots.remove_below(position)?;
-        tracing::info!(dir = %dir.display(), %position, segments = removed.len(), "log compacted");
-        Ok(())
+        let keep = table.segments.partition_point(|held| held.segment.start < position.0);
+        table.start = boundary;
+        Ok(table.segments.drain(..keep).map(|held| held.segment).collect())
     }
+
+    /// Has files removed that are not part of the log any more. Not here: to free a large file and to
+    /// sync its directory takes a busy disk seconds, in which nothing would be acknowledged.
+    fn remove(&self, segments: Vec<Arc<Segment<D>>>, position: Position) {
+        let shared = self.shared.clone();
+        let snapshots = self.snapshots.clone();
+        let work = self.shared.disk.offload(Lane::Prepare, move || {
+            let removed = match remove_oldest_first(&shared, &segments) {
+                Ok(true) => snapshots.remove_below(position),
+                // What is left still needs its snapshot.
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            // Reported by whoever writes next.
+            let _ = shared.latch(removed);
+        });
+        // Work that was handed in is done whether or not somebody awaits it.
+        drop(work);
+    }
+}
+
+/// Removes segments one by one, each durably before the next. False when the log was closed before
+/// the last: what is left is found again, and removed by the next compaction.
+fn remove_oldest_first<D: Disk>(
+    shared: &Shared<D>,
+    segments: &[Arc<Segment<D>>],
+) -> Result<bool, LogError> {
+    let (disk, dir) = (&shared.disk, &shared.dir);
+    for segment in segments {
+        let _background = shared.background();
+        if shared.closed.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        files::remove_durably(disk, dir, &segment.path)?;
+        files::remove_durably(disk, dir, &files::index_path(dir, segment.start))?;
+        tracing::debug!(file = %segment.path.display(), "segment removed");
+    }
+    Ok(true)
 }

@@ -264,18 +264,6 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(None)
     }
 
-    /// The oldest snapshot: the one that stands for the log before its start, once the log was
-    /// compacted.
-    ///
-    /// # Errors
-    /// `Corrupt` when the file does not check.
-    pub fn oldest(&self) -> Result<Option<BoundarySnapshot>, LogError> {
-        match self.positions()?.first() {
-            Some(position) => self.at(*position),
-            None => Ok(None),
-        }
-    }
-
     /// Removes the snapshots below `position`.
     pub(crate) fn remove_below(&self, position: Position) -> Result<(), LogError> {
         let _guard = self.lock();

@@ -4,13 +4,13 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 use raft::{GetEntriesContext, Storage};
 use raft_log::{
-    Disk, DiskFile, ENTRY_HEADER_BYTES, Fatal, Log, LogError, LogIndex, LogOptions, Position,
+    Disk, DiskFile, ENTRY_HEADER_BYTES, Fatal, Lane, Log, LogError, LogIndex, LogOptions, Position,
     RealDisk, SEGMENT_BYTES_MIN,
 };
 
@@ -149,7 +149,8 @@ fn the_hard_state_survives_and_the_commit_is_bounded_by_the_log() {
 #[test]
 fn snapshots_allow_compaction_and_carry_a_log_to_another_member() {
     let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut log = open(dir.path());
+    let disk = RealDisk::new();
+    let mut log = Log::open(disk.clone(), dir.path(), options()).unwrap();
     fill(&mut log, 1..=40, 3);
     log.set_hard_state(HardState { term: 3, vote: 1, commit: 40, ..HardState::default() });
     sync(&mut log);
@@ -163,6 +164,12 @@ fn snapshots_allow_compaction_and_carry_a_log_to_another_member() {
     assert_eq!(log.compact_to(tail).unwrap(), boundary.position);
     assert_eq!(log.first_index().unwrap(), boundary.index.0 + 1);
     assert!(matches!(reader.read(Position(0), 1), Err(LogError::Compacted { .. })));
+    // The helper removes the files, in its own time and in the order of what it is given.
+    let (tell, told) = mpsc::channel();
+    drop(disk.offload(Lane::Prepare, move || tell.send(()).unwrap()));
+    told.recv().unwrap();
+    assert_eq!(log.snapshots().positions().unwrap(), [boundary.position]);
+    assert!(!dir.path().join(format!("{:020}", 0)).exists());
     drop(log);
     let log = open(dir.path());
     assert_eq!(log.first_position(), boundary.position);
