@@ -570,11 +570,6 @@ impl DiskFile for SimFile {
         self.call(|world| world.sync(self.inode))
     }
 
-    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (disk, inode, life) = (self.disk.clone(), self.inode, self.life);
-        async move { disk.call(life, |world| world.sync(inode)) }
-    }
-
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         self.call(|world| Ok((from < world.file(self.inode).live.len() as u64).then_some(from)))
     }

@@ -91,8 +91,6 @@ pub trait DiskFile: Send + Sync + 'static {
     fn map(&self, bytes: u64) -> io::Result<Self::Map>;
     /// Makes everything written so far durable, blocking the caller.
     fn sync_now(&self) -> io::Result<()>;
-    /// Makes everything written so far durable on the disk's sync helper.
-    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static;
     /// The first offset at or after `from` that may hold anything but zeros; none when the rest is a hole.
     fn next_data(&self, from: u64) -> io::Result<Option<u64>>;
 }

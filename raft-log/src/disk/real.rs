@@ -107,12 +107,12 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<RealFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(RealFile::new(file, path, &self.helpers))
+        Ok(RealFile::new(file, path))
     }
 
     fn open(&self, path: &Path) -> io::Result<RealFile> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(RealFile::new(file, path, &self.helpers))
+        Ok(RealFile::new(file, path))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -164,12 +164,11 @@ impl Disk for RealDisk {
 
 /// A file of the operating system.
 pub struct RealFile {
-    file: Arc<File>,
+    file: File,
     path: PathBuf,
     /// The same file, opened past the page cache when first needed; none where the file system
     /// cannot.
     direct: OnceLock<Option<File>>,
-    helpers: Arc<Helpers>,
 }
 
 const ZEROS_BYTES: usize = 256 * 1024;
@@ -180,13 +179,8 @@ struct Zeros([u8; ZEROS_BYTES]);
 static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
 
 impl RealFile {
-    fn new(file: File, path: &Path, helpers: &Arc<Helpers>) -> Self {
-        RealFile {
-            file: Arc::new(file),
-            path: path.to_owned(),
-            direct: OnceLock::new(),
-            helpers: helpers.clone(),
-        }
+    fn new(file: File, path: &Path) -> Self {
+        RealFile { file, path: path.to_owned(), direct: OnceLock::new() }
     }
 
     /// Zeros that went through the page cache would have to be copied there, would push out what
@@ -281,7 +275,7 @@ impl DiskFile for RealFile {
 
     fn map(&self, bytes: u64) -> io::Result<RealMap> {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        let map = MmapOptions::new().len(bytes).map_raw_read_only(&*self.file)?;
+        let map = MmapOptions::new().len(bytes).map_raw_read_only(&self.file)?;
         Ok(RealMap { map: Arc::new(map) })
     }
 
@@ -289,14 +283,8 @@ impl DiskFile for RealFile {
         self.file.sync_data()
     }
 
-    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let file = self.file.clone();
-        let synced = self.helpers.run(Lane::Sync, move || file.sync_data());
-        async move { synced.await? }
-    }
-
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(&*self.file, SeekFrom::Data(from)) {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
             Ok(offset) => Ok(Some(offset)),
             Err(rustix::io::Errno::NXIO) => Ok(None),
             // A file system that knows no holes: everything may be data.

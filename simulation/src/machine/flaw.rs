@@ -5,7 +5,6 @@
 //!
 //! Invariant: without a flaw every call does exactly what the disk does.
 
-use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -196,16 +195,6 @@ impl DiskFile for FlawedFile {
 
     fn sync_now(&self) -> io::Result<()> {
         if self.skips_sync() { Ok(()) } else { self.file.sync_now() }
-    }
-
-    fn sync(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let synced = (!self.skips_sync()).then(|| self.file.sync());
-        async move {
-            match synced {
-                Some(synced) => synced.await,
-                None => Ok(()),
-            }
-        }
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
