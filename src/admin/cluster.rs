@@ -156,47 +156,48 @@ fn or_zero(text: String) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_row_shows_the_first_of_three_rates_and_the_queues() {
-        let broker = BrokerAddress {
+    fn broker() -> BrokerAddress {
+        BrokerAddress {
             cluster: "c".into(),
             broker_name: "b".into(),
             broker_id: 0,
             address: "h:1".into(),
-        };
-        let info: Info = [
+        }
+    }
+
+    fn info<const N: usize>(pairs: [(&str, &str); N]) -> Info {
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn a_row_shows_the_first_of_three_rates_and_the_queues() {
+        let info = info([
             ("putTps", "12.5 3 1"),
             ("getTransferredTps", "7 0 0"),
             ("sendThreadPoolQueueSize", "4"),
             ("sendThreadPoolQueueHeadWaitTimeMills", "2"),
             ("brokerActive", "true"),
             ("commitLogDiskRatio", "0.25"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-        let row = load_row(&broker, &info);
+        ]);
+        let row = load_row(&broker(), &info);
         assert_eq!(row.len(), LOAD.len());
         assert_eq!(row[5], "12.50(4,2ms)");
         assert_eq!(row[6], "7.00(0,0ms|0,0ms)");
         assert_eq!((row[10].as_str(), row[11].as_str()), ("0.2500", "true"));
-        assert_eq!(load_row(&broker, &Info::new()).len(), LOAD.len(), "a silent broker has a row");
+        assert_eq!(
+            load_row(&broker(), &Info::new()).len(),
+            LOAD.len(),
+            "a silent broker has a row"
+        );
     }
 
     #[test]
     fn totals_are_differences() {
-        let broker = BrokerAddress {
-            cluster: "c".into(),
-            broker_name: "b".into(),
-            broker_id: 0,
-            address: "h:1".into(),
-        };
-        let info: Info = [
+        let info = info([
             ("msgPutTotalYesterdayMorning", "10"),
             ("msgPutTotalTodayMorning", "30"),
             ("msgPutTotalTodayNow", "35"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-        assert_eq!(totals_row(&broker, &info)[2..], ["20", "0", "5", "0"]);
+        ]);
+        assert_eq!(totals_row(&broker(), &info)[2..], ["20", "0", "5", "0"]);
     }
 }

@@ -13,12 +13,7 @@ use super::arguments::ConsumeArgs;
 use super::directory::Directory;
 use super::frame::{Answer, ext_number, remark, write_request};
 use super::pipe::{Pipe, PipeError};
-
-const PULL_MESSAGE: i32 = 11;
-const FOUND: i32 = 0;
-const PULL_NOT_FOUND: i32 = 19;
-const PULL_RETRY_IMMEDIATELY: i32 = 20;
-const PULL_OFFSET_MOVED: i32 = 21;
+use crate::protocol::code::{request, response};
 
 /// Report of `bench consume`.
 #[derive(Debug, Serialize)]
@@ -195,7 +190,7 @@ fn write_pull(pipe: &mut Pipe, slot: usize, queue: &QueueRange, options: &PullOp
         ),
         options.group, options.topic, queue.queue_id, queue.from, options.max_messages
     );
-    write_request(&mut pipe.out, PULL_MESSAGE, slot, &ext, b"");
+    write_request(&mut pipe.out, request::PULL_MESSAGE, slot, &ext, b"");
 }
 
 fn take_answer(
@@ -206,7 +201,7 @@ fn take_answer(
 ) -> Result<(), BenchError> {
     let next = ext_number(&answer.header, "nextBeginOffset");
     match (answer.code, next) {
-        (FOUND, Some(next)) => {
+        (response::SUCCESS, Some(next)) => {
             pulled.bytes += answer.body.len() as u64;
             pulled.messages += walk_records(&answer.body, visit)?;
             if next <= queue.from {
@@ -214,11 +209,13 @@ fn take_answer(
             }
             queue.from = next;
         }
-        (PULL_NOT_FOUND, _) => queue.to = queue.from,
-        (PULL_RETRY_IMMEDIATELY | PULL_OFFSET_MOVED, Some(next)) if next > queue.from => {
+        (response::PULL_NOT_FOUND, _) => queue.to = queue.from,
+        (response::PULL_RETRY_IMMEDIATELY | response::PULL_OFFSET_MOVED, Some(next))
+            if next > queue.from =>
+        {
             queue.from = next;
         }
-        (PULL_RETRY_IMMEDIATELY, _) => {}
+        (response::PULL_RETRY_IMMEDIATELY, _) => {}
         (code, _) => {
             return Err(PipeError::Refused { code, remark: remark(&answer.header) }.into());
         }
