@@ -86,11 +86,15 @@ impl<F: DiskFile> HardStateFile<F> {
         Ok(Self { file, path, sequence: 1, durable_slot: 0, durable: value, written: value })
     }
 
-    pub(crate) fn open<D: Disk<File = F>>(disk: &D, dir: &Path) -> Result<Self, LogError> {
+    /// None when there is no file, or one without a whole slot: the votes are gone.
+    pub(crate) fn open<D: Disk<File = F>>(disk: &D, dir: &Path) -> Result<Option<Self>, LogError> {
         let path = dir.join(files::HARD_STATE);
+        if !files::exists(disk, &path)? {
+            return Ok(None);
+        }
         let file = disk.open(&path).during("open", &path)?;
         if file.len().during("measure", &path)? != FILE_BYTES {
-            return Err(LogError::corrupt(&path, 0, "the hard state file has the wrong length"));
+            return Ok(None);
         }
         let mut found: Option<(usize, u64, HardStateValue)> = None;
         for (slot, offset) in SLOT_OFFSETS.into_iter().enumerate() {
@@ -102,12 +106,10 @@ impl<F: DiskFile> HardStateFile<F> {
                 found = Some((slot, sequence, value));
             }
         }
-        let Some((durable_slot, sequence, durable)) = found else {
-            return Err(LogError::corrupt(&path, 0, "both slots of the hard state are damaged"));
-        };
+        let Some((durable_slot, sequence, durable)) = found else { return Ok(None) };
         // After the death of a process the newest slot may be in the page cache only.
         file.sync_now().map_err(|source| LogError::sync(&path, source))?;
-        Ok(Self { file, path, sequence, durable_slot, durable, written: durable })
+        Ok(Some(Self { file, path, sequence, durable_slot, durable, written: durable }))
     }
 
     pub(crate) fn durable(&self) -> HardStateValue {

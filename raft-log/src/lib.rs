@@ -3,7 +3,7 @@
 //! Where things are:
 //! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault::SimDisk`] a hostile one.
 //! - [`entry`]: the stored form of an entry. [`Position`]s are bytes since the log's first byte.
-//! - `segment`, `index`, `hard_state`, `snapshot`, `identity`: one kind of file each.
+//! - `segment`, `index`, `hard_state`, `standing`, `snapshot`, `identity`: one kind of file each.
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
@@ -37,6 +37,7 @@ mod scan;
 mod segment;
 mod shared;
 mod snapshot;
+mod standing;
 mod storage;
 mod table;
 mod tail;
@@ -55,5 +56,6 @@ pub use persist::SyncTicket;
 pub use reader::LogReader;
 pub use repair::{Fetched, Patch, PatchRefused, Patched};
 pub use snapshot::{BoundarySnapshot, SnapshotStore};
+pub use standing::{Past, Standing};
 pub use table::Boundary;
 pub use types::{LogIndex, Position, Term};

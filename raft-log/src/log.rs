@@ -25,6 +25,7 @@ use crate::recovery::{self, Outcome};
 use crate::segment::{Segment, Witness};
 use crate::shared::Shared;
 use crate::snapshot::SnapshotStore;
+use crate::standing::Standing;
 use crate::table::{Boundary, TableSegment, place};
 use crate::tail::TailEntry;
 use crate::types::{LogIndex, Position, Term};
@@ -39,6 +40,7 @@ pub struct Log<D: Disk> {
     pub(crate) snapshots: SnapshotStore<D>,
     pub(crate) hard_state: HardStateValue,
     hard_state_staged: bool,
+    standing: Standing,
     pub(crate) conf_state: ConfState,
     pub(crate) epoch: u64,
     groups: u64,
@@ -178,6 +180,7 @@ impl<D: Disk> Log<D> {
             snapshots,
             hard_state,
             hard_state_staged: true,
+            standing: recovered.standing,
             conf_state: recovered.conf_state,
             epoch: 0,
             groups: 0,
@@ -198,6 +201,11 @@ impl<D: Disk> Log<D> {
     /// Index of the last entry; that of the log's start when there is none.
     pub fn last_index(&self) -> LogIndex {
         self.shared.table().end.index
+    }
+
+    /// Its term; that of the log's start when there is none.
+    pub fn last_term(&self) -> Term {
+        self.shared.table().end.term
     }
 
     /// Where the next entry would begin, before placement.
@@ -260,6 +268,24 @@ impl<D: Disk> Log<D> {
             commit: hard_state.commit,
         };
         self.hard_state_staged = true;
+    }
+
+    /// Whether the directory holds everything that the member ever promised.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Changes the standing; durable on return. Entries and hard state that a better standing rests on
+    /// must be durable before.
+    ///
+    /// # Errors
+    /// Of the disk; fatal.
+    pub fn set_standing(&mut self, standing: Standing) -> Result<(), LogError> {
+        self.shared.check_writable()?;
+        let shared = self.shared.clone();
+        shared.latch(standing.store(&shared.disk, &shared.dir))?;
+        self.standing = standing;
+        Ok(())
     }
 
     /// Starts making durable what was appended and staged so far, on the log's own thread.

@@ -28,6 +28,7 @@ use crate::options::LogOptions;
 use crate::scan::{Scan, scan};
 use crate::segment::{Segment, TRAILER_BYTES, Witness};
 use crate::snapshot::boundary_of;
+use crate::standing::Standing;
 use crate::table::{Boundary, Table, TableSegment};
 use crate::tail::Tail;
 use crate::types::{LogIndex, Position, Term};
@@ -36,6 +37,7 @@ use crate::types::{LogIndex, Position, Term};
 pub(crate) struct Recovered<D: Disk> {
     pub(crate) table: Table<D>,
     pub(crate) hard_state: HardStateFile<D::File>,
+    pub(crate) standing: Standing,
     pub(crate) conf_state: ConfState,
     pub(crate) lock: Arc<D::Lock>,
 }
@@ -103,7 +105,7 @@ pub(crate) fn open_locked<D: Disk>(
         }
         None => create(disk, dir, options)?,
     };
-    let mut hard_state = HardStateFile::open(disk, dir)?;
+    let (mut hard_state, standing) = memory(disk, dir)?;
     install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
     let inventory = Inventory::of(disk, dir)?;
     let mut recovery = Recovery {
@@ -138,7 +140,24 @@ pub(crate) fn open_locked<D: Disk>(
         })));
     }
     let (table, conf_state) = recovery.tidy(table)?;
-    Ok(Outcome::Whole(Recovered { table, hard_state, conf_state, lock }))
+    Ok(Outcome::Whole(Recovered { table, hard_state, standing, conf_state, lock }))
+}
+
+/// Term, vote and commit, and whether they are all that the member ever promised. When they cannot be
+/// read the member goes on without them, and may vote only after it has heard what it can have
+/// promised.
+fn memory<D: Disk>(disk: &D, dir: &Path) -> Result<(HardStateFile<D::File>, Standing), LogError> {
+    let standing = Standing::load(disk, dir)?;
+    if let Some(hard_state) = HardStateFile::open(disk, dir)? {
+        return Ok((hard_state, standing));
+    }
+    let standing = standing.without_votes();
+    tracing::error!(
+        dir = %dir.display(), ?standing,
+        "the hard state is damaged: the votes that this member gave are lost"
+    );
+    standing.store(disk, dir)?;
+    Ok((HardStateFile::create(disk, dir)?, standing))
 }
 
 /// Creates an empty log in a directory that holds none. The identity comes last: a directory with
@@ -162,11 +181,12 @@ fn create<D: Disk>(disk: &D, dir: &Path, options: &LogOptions) -> Result<Identit
     }
     let path = dir.join(files::HARD_STATE);
     if files::exists(disk, &path)? {
-        let value = HardStateFile::open(disk, dir)?.durable();
-        if value != crate::hard_state::HardStateValue::default() {
+        let found = HardStateFile::open(disk, dir)?.map(|file| file.durable());
+        if found.is_none_or(|value| value != crate::hard_state::HardStateValue::default()) {
             return Err(foreign("it holds a vote"));
         }
     }
+    Standing::New.store(disk, dir)?;
     HardStateFile::create(disk, dir)?;
     Segment::create(disk, dir, 0, options.segment_bytes)?;
     let identity = Identity::of(options);

@@ -1,0 +1,162 @@
+//! What a member may still promise: whether the memory in its directory is whole.
+//!
+//! A directory that was created anew holds no votes and no entries, although the member whose
+//! directory it is may have given and acknowledged both. Until the member has found out, a small file
+//! says how far it got. The file goes when the member is an ordinary voter.
+//!
+//! Invariants: the file is durable before anything else in a new directory, so a member without it has
+//! lost nothing; a file that cannot be read counts as [`Standing::Lost`], which promises least.
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::error::LogError;
+use crate::files;
+
+const TITLE: &str = "raftmq standing, format 1";
+
+/// How much of a member's past its directory knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The directory is new; whether the member is, nobody said yet.
+    New,
+    /// A majority of the members is as new as this one, so the group is.
+    Founding,
+    /// The group is not new: this member had a memory and lost it, or never got to have one.
+    Lost,
+    /// What the lost memory can have contained is known, and bounded.
+    Recovering(Past),
+    /// The directory holds everything that the member ever promised.
+    Voter,
+}
+
+/// A bound on all that a member can have promised before it lost its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Past {
+    /// It voted in no term after this one.
+    pub term: u64,
+    /// It acknowledged nothing beyond a log that ends with an entry of this term ...
+    pub last_term: u64,
+    /// ... and this index.
+    pub last_index: u64,
+}
+
+impl Past {
+    /// Whether a log with this end holds everything that was acknowledged.
+    pub fn is_within(&self, last_term: u64, last_index: u64) -> bool {
+        (last_term, last_index) >= (self.last_term, self.last_index)
+    }
+}
+
+impl Standing {
+    fn word(self) -> &'static str {
+        match self {
+            Standing::New => "new",
+            Standing::Founding => "founding",
+            Standing::Lost => "lost",
+            Standing::Recovering(_) => "recovering",
+            Standing::Voter => "voter",
+        }
+    }
+
+    /// Text, because an operator who wonders why a member does not vote looks here.
+    pub(crate) fn encode(self) -> String {
+        let Past { term, last_term, last_index } = match self {
+            Standing::Recovering(past) => past,
+            _ => Past::default(),
+        };
+        let body = format!(
+            "{TITLE}\nstanding={}\nterm={term}\nlastTerm={last_term}\nlastIndex={last_index}\n",
+            self.word()
+        );
+        let crc = crc32fast::hash(body.as_bytes());
+        format!("{body}crc32={crc:08x}\n")
+    }
+
+    pub(crate) fn decode(text: &str) -> Option<Self> {
+        let (body, sum) = text.split_at(text.rfind("crc32=")?);
+        let crc = u32::from_str_radix(sum.strip_prefix("crc32=")?.strip_suffix('\n')?, 16).ok()?;
+        if crc32fast::hash(body.as_bytes()) != crc {
+            return None;
+        }
+        let mut lines = body.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix('=');
+        let word = field("standing")?.to_owned();
+        let term = field("term")?.parse().ok()?;
+        let last_term = field("lastTerm")?.parse().ok()?;
+        let last_index = field("lastIndex")?.parse().ok()?;
+        let past = Past { term, last_term, last_index };
+        let all = [
+            Standing::New,
+            Standing::Founding,
+            Standing::Lost,
+            Standing::Recovering(past),
+            Standing::Voter,
+        ];
+        all.into_iter().find(|standing| standing.word() == word)
+    }
+
+    pub(crate) fn load<D: Disk>(disk: &D, dir: &Path) -> Result<Self, LogError> {
+        let path = dir.join(files::STANDING);
+        if !files::exists(disk, &path)? {
+            return Ok(Standing::Voter);
+        }
+        let content = files::read_all(disk, &path)?;
+        let standing = std::str::from_utf8(&content).ok().and_then(Self::decode);
+        Ok(standing.unwrap_or_else(|| {
+            tracing::warn!(file = %path.display(), "cannot be read, memory counts as lost");
+            Standing::Lost
+        }))
+    }
+
+    /// Durable on return.
+    pub(crate) fn store<D: Disk>(self, disk: &D, dir: &Path) -> Result<(), LogError> {
+        let path = dir.join(files::STANDING);
+        if self == Standing::Voter {
+            return files::remove_durably(disk, dir, &path);
+        }
+        files::replace_with(disk, dir, &path, &[self.encode().as_bytes()]).map(drop)
+    }
+
+    /// After the votes in this directory turned out to be unreadable.
+    pub(crate) fn without_votes(self) -> Self {
+        match self {
+            // There were none yet.
+            Standing::New | Standing::Founding => self,
+            Standing::Lost | Standing::Recovering(_) | Standing::Voter => Standing::Lost,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_standing_survives_its_text_and_damage_is_seen() {
+        let past = Past { term: 7, last_term: 6, last_index: u64::MAX };
+        for standing in
+            [Standing::New, Standing::Founding, Standing::Lost, Standing::Recovering(past)]
+        {
+            let text = standing.encode();
+            assert_eq!(Standing::decode(&text), Some(standing));
+            for at in 0..text.len() {
+                let mut damaged = text.clone().into_bytes();
+                damaged[at] ^= 1;
+                let read = String::from_utf8(damaged).ok().and_then(|text| Standing::decode(&text));
+                assert_eq!(read, None, "byte {at} of {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_is_within_the_past_when_it_ends_no_earlier() {
+        let past = Past { term: 9, last_term: 5, last_index: 100 };
+        assert!(past.is_within(5, 100) && past.is_within(6, 1) && past.is_within(5, 101));
+        assert!(!past.is_within(5, 99) && !past.is_within(4, 1000));
+    }
+}
