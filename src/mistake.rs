@@ -22,6 +22,8 @@ pub enum Mistake {
     AppliesWithClock,
     /// A checkpoint is used whatever the log holds.
     TrustsCheckpoint,
+    /// A member that lost its disk takes part as if nothing had happened.
+    LostDiskVotesAtOnce,
 }
 
 thread_local! {

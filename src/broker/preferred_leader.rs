@@ -56,6 +56,7 @@ fn better_leader(status: &ReplicaStatus, preferred: &[u64]) -> Option<u64> {
         status.peers.iter().any(|peer| {
             peer.id == **id
                 && peer.connected
+                && peer.may_lead
                 && peer.state == PeerState::Replicate
                 && peer.matched.0 + LAG_ENTRIES_MAX >= status.last_index.0
         })
@@ -75,6 +76,7 @@ mod tests {
         let peers = peers.iter().map(|(id, connected, state, matched)| PeerStatus {
             id: *id,
             connected: *connected,
+            may_lead: true,
             state: *state,
             matched: LogIndex(*matched),
             client_addr: None,

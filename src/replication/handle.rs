@@ -23,6 +23,8 @@ pub enum Role {
     Candidate,
     /// It leads.
     Leader,
+    /// It lost its memory, and does not stand for election until it has everything again.
+    Recovering,
 }
 
 /// How the leader replicates to a peer.
@@ -50,6 +52,8 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Whether our connection to it stands.
     pub connected: bool,
+    /// Whether it has no reason not to lead, as far as it has said.
+    pub may_lead: bool,
     /// Where clients reach it, once it has said so.
     pub client_addr: Option<String>,
 }

@@ -21,6 +21,7 @@ mod queue;
 mod recovery;
 mod repair;
 mod slog_bridge;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -5,7 +5,7 @@
 //! payload as a chunk of its own between the small bytes around it, and decoding makes it a slice of
 //! the frame.
 //!
-//! Invariant: `decode(encode(m)) == m` for every message that raft sends.
+//! Invariant: `decode(encode(p)) == p` for every parcel that a member sends.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
@@ -16,7 +16,7 @@ use raft::eraftpb;
 /// First field of every handshake.
 pub(super) const MAGIC: u32 = 0x7261_6d71;
 /// Version of this protocol; members of different versions refuse each other.
-pub(super) const PROTOCOL_VERSION: u32 = 1;
+pub(super) const PROTOCOL_VERSION: u32 = 2;
 /// Bytes of a frame's length prefix.
 pub(super) const LENGTH_BYTES: usize = 4;
 /// Payloads from this size on are written from where they lie.
@@ -120,7 +120,76 @@ impl PeerEntry {
     }
 }
 
-/// A raft message.
+/// How much of its past a member knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum StandingKind {
+    /// Its directory is new, and nobody said yet whether it is.
+    New = 0,
+    /// A majority is as new as it is.
+    Founding = 1,
+    /// It lost its memory.
+    Lost = 2,
+    /// It knows a bound on what it lost.
+    Recovering = 3,
+    /// It remembers everything.
+    Voter = 4,
+}
+
+/// What a member says of itself on every new connection, when that changes, and when asked.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StandingReport {
+    #[prost(enumeration = "StandingKind", tag = "1")]
+    pub standing: i32,
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// The end of its log, durable or not, or of what it may have lost when that is further.
+    #[prost(uint64, tag = "3")]
+    pub last_term: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_index: u64,
+    /// It has a reason not to lead.
+    #[prost(bool, tag = "5")]
+    pub yields: bool,
+    /// It wants to hear the same from the receiver.
+    #[prost(bool, tag = "6")]
+    pub asks: bool,
+    /// It was asked by the receiver, and knew then how the receiver stood.
+    #[prost(bool, tag = "7")]
+    pub answers: bool,
+}
+
+/// What travels between members after the handshake.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Parcel {
+    /// Raft's.
+    Raft(eraftpb::Message),
+    /// A member's report of itself.
+    Standing { from: u64, to: u64, report: StandingReport },
+}
+
+impl Parcel {
+    /// Who sent it.
+    pub fn from(&self) -> u64 {
+        match self {
+            Parcel::Raft(message) => message.from,
+            Parcel::Standing { from, .. } => *from,
+        }
+    }
+
+    /// To whom it goes.
+    pub fn to(&self) -> u64 {
+        match self {
+            Parcel::Raft(message) => message.to,
+            Parcel::Standing { to, .. } => *to,
+        }
+    }
+}
+
+/// The kind of a frame that holds a report; raft's own kinds are far below.
+const STANDING_KIND: i32 = 1000;
+
+/// A raft message, or another parcel in the same envelope.
 #[derive(Clone, PartialEq, prost::Message)]
 struct PeerMessage {
     #[prost(int32, tag = "1")]
@@ -153,6 +222,8 @@ struct PeerMessage {
     snapshot_metadata: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "15")]
     snapshot: Option<Bytes>,
+    #[prost(message, optional, tag = "17")]
+    standing: Option<StandingReport>,
     // Last for the same reason as an entry's data.
     #[prost(message, repeated, tag = "16")]
     entries: Vec<PeerEntry>,
@@ -206,6 +277,18 @@ impl FrameBuffer {
         self.small.put_u32(frame_length(length));
         message.encode_raw(&mut self.small);
         self.bytes += LENGTH_BYTES + length;
+    }
+
+    /// Appends one parcel as a frame.
+    pub fn put_parcel(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Raft(message) => self.put_message(message),
+            Parcel::Standing { from, to, report } => {
+                let kind = STANDING_KIND;
+                let standing = Some(report);
+                self.put_plain(&PeerMessage { kind, from, to, standing, ..Default::default() });
+            }
+        }
     }
 
     /// Appends one raft message as a frame.
@@ -295,13 +378,23 @@ fn to_wire(mut message: eraftpb::Message) -> PeerMessage {
         request_snapshot: message.request_snapshot,
         snapshot_metadata,
         snapshot,
+        standing: None,
         entries: Vec::new(),
     }
 }
 
 /// Parses a frame's content; payloads become slices of it.
-pub(super) fn decode(frame: Bytes) -> Result<eraftpb::Message, WireError> {
+pub(super) fn decode(frame: Bytes) -> Result<Parcel, WireError> {
     let wire = PeerMessage::decode(frame)?;
+    match wire.standing {
+        Some(report) if wire.kind == STANDING_KIND => {
+            Ok(Parcel::Standing { from: wire.from, to: wire.to, report })
+        }
+        _ => Ok(Parcel::Raft(from_wire(wire)?)),
+    }
+}
+
+fn from_wire(wire: PeerMessage) -> Result<eraftpb::Message, WireError> {
     let mut message = eraftpb::Message::default();
     message.set_msg_type(
         eraftpb::MessageType::from_i32(wire.kind)
@@ -333,10 +426,14 @@ pub(super) fn decode(frame: Bytes) -> Result<eraftpb::Message, WireError> {
     Ok(message)
 }
 
-/// Bytes that a message occupies while it waits to be written, roughly.
-pub(super) fn queued_bytes(message: &eraftpb::Message) -> usize {
+/// Bytes that a parcel occupies while it waits to be written, roughly.
+pub(super) fn queued_bytes(parcel: &Parcel) -> usize {
     const FIXED_BYTES: usize = 256;
-    FIXED_BYTES + message.get_entries().iter().map(|entry| entry.data.len()).sum::<usize>()
+    let entries = match parcel {
+        Parcel::Raft(message) => message.get_entries(),
+        Parcel::Standing { .. } => &[],
+    };
+    FIXED_BYTES + entries.iter().map(|entry| entry.data.len()).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -387,7 +484,28 @@ mod tests {
         message.set_snapshot(snapshot);
         let (frame, chunks) = frame_of(message.clone());
         assert_eq!(chunks, 3, "the large payload is a chunk of its own");
-        assert_eq!(decode(frame).unwrap(), message);
+        assert_eq!(decode(frame).unwrap(), Parcel::Raft(message));
+    }
+
+    #[test]
+    fn a_report_survives_the_wire() {
+        let report = StandingReport {
+            standing: StandingKind::Lost as i32,
+            term: 1,
+            last_term: 2,
+            last_index: 3,
+            yields: true,
+            asks: true,
+            answers: true,
+        };
+        let parcel = Parcel::Standing { from: 1, to: 2, report };
+        let mut buffer = FrameBuffer::default();
+        buffer.put_parcel(parcel.clone());
+        let frame = Bytes::from(buffer.take_chunks().concat()).slice(LENGTH_BYTES..);
+        assert_eq!(decode(frame).unwrap(), parcel);
+        let empty = PeerMessage { kind: STANDING_KIND, ..Default::default() };
+        let refused = decode(empty.encode_to_vec().into());
+        assert!(matches!(refused, Err(WireError::UnknownKind { value: STANDING_KIND, .. })));
     }
 
     #[test]
@@ -396,7 +514,7 @@ mod tests {
         message.set_entries(vec![entry(1, vec![5; 5000])].into());
         let (frame, _) = frame_of(message);
         let range = frame.as_ptr_range();
-        let decoded = decode(frame).unwrap();
+        let Parcel::Raft(decoded) = decode(frame).unwrap() else { panic!("a raft message") };
         assert!(range.contains(&decoded.entries[0].data.as_ptr()));
     }
 

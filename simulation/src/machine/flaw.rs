@@ -57,6 +57,7 @@ impl Flaw {
         Flaw::Broker(Mistake::KeepsOldOffsets),
         Flaw::Broker(Mistake::AppliesWithClock),
         Flaw::Broker(Mistake::TrustsCheckpoint),
+        Flaw::Broker(Mistake::LostDiskVotesAtOnce),
     ];
 
     /// As the command line has it.
@@ -77,6 +78,7 @@ impl Flaw {
             Flaw::Broker(Mistake::KeepsOldOffsets) => "keeps-old-offsets",
             Flaw::Broker(Mistake::AppliesWithClock) => "applies-with-clock",
             Flaw::Broker(Mistake::TrustsCheckpoint) => "trusts-checkpoint",
+            Flaw::Broker(Mistake::LostDiskVotesAtOnce) => "lost-disk-votes-at-once",
         }
     }
 

@@ -14,7 +14,7 @@ pub struct RaftStatus {
     pub broker_name: String,
     /// Raft id of the member that answers.
     pub member: u64,
-    /// `leader`, `follower`, `candidate` or `preCandidate`.
+    /// `leader`, `follower`, `candidate` or `recovering` (its disk was lost).
     pub role: String,
     /// Its term.
     pub term: u64,

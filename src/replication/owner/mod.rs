@@ -14,6 +14,7 @@ mod news;
 mod persist;
 mod reads;
 mod ready;
+mod standing;
 mod status;
 mod transfer;
 
@@ -34,11 +35,13 @@ use super::machine::{Refusal, Sequencer};
 use super::options::ReplicaOptions;
 use super::peers::{PeerEvent, Peers};
 use super::queue::{Gate, ProposalQueue};
+use super::wire::Parcel;
 use hint::Hint;
 use lead::Leading;
 use news::CommitNews;
 use persist::Persist;
 use reads::Reads;
+use standing::{Memory, Saying};
 use status::StatusPublisher;
 use transfer::Transfer;
 
@@ -94,6 +97,7 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     status: StatusPublisher,
     stopping: Option<Stopping>,
     news: CommitNews,
+    memory: Memory,
 }
 
 /// What [`Owner::new`] is given.
@@ -121,6 +125,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             next_background_sync: now + BACKGROUND_SYNC,
             status: StatusPublisher::new(parts.status, parts.options.member),
             options: parts.options,
+            memory: Memory::new(parts.raft.store().standing(), now),
             reader: parts.raft.store().reader(),
             raft: parts.raft,
             peers: parts.peers,
@@ -153,10 +158,6 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     /// Runs until the member is stopped or cannot go on.
     pub async fn run(mut self) {
-        if self.options.peers.is_empty() {
-            // Alone in its group: nobody to wait for.
-            self.campaign();
-        }
         if let Err(error) = self.work().await {
             end_member(&self.options.group, self.options.member, &error, &self.options.on_fatal);
             self.close();
@@ -181,6 +182,11 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     }
 
     async fn work(&mut self) -> Result<(), MemberError> {
+        self.take_up_standing().await?;
+        if self.options.peers.is_empty() {
+            // Alone in its group: nobody to wait for.
+            self.campaign();
+        }
         loop {
             let more = self.turn().await?;
             if self.may_stop() {
@@ -192,6 +198,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     /// One turn; `true` when there is more to do at once.
     async fn turn(&mut self) -> Result<bool, MemberError> {
+        self.judge_standing().await?;
         let full = self.take_events();
         self.take_commands();
         self.tick_if_due();
@@ -205,7 +212,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.advance_stop();
         self.tell_commit();
         self.wake_for_applied();
-        if self.status.is_due(&self.raft, self.leading, &self.peers) {
+        if self.status.is_due(&self.raft, self.leading, &self.peers, self.memory.is_lost()) {
             self.publish_status();
         }
         Ok(full || more || self.raft.has_ready())
@@ -243,6 +250,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     fn take_events(&mut self) -> bool {
         for _ in 0..EVENTS_PER_TURN {
+            if self.memory.has_news() {
+                return true;
+            }
             match self.events.try_recv() {
                 Ok(event) => self.take_event(event),
                 Err(_) => return false,
@@ -253,7 +263,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     fn take_event(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Message(message) => self.step(message),
+            PeerEvent::Parcel(Parcel::Raft(message)) => self.step(message),
+            PeerEvent::Parcel(Parcel::Standing { from, report, .. }) => {
+                self.take_report(from, report);
+            }
             PeerEvent::Closed(peer) => self.peer_closed(peer),
             PeerEvent::Reachable { peer } => self.reachable(peer),
             PeerEvent::SnapshotSent { to, delivered } => {
@@ -265,7 +278,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.observe_role();
     }
 
-    fn step(&mut self, message: raft::eraftpb::Message) {
+    fn step(&mut self, mut message: raft::eraftpb::Message) {
         let kind = message.get_msg_type();
         // Proposals and reads are made by their own member's owner: one that arrives is not ours to
         // answer.
@@ -273,6 +286,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         {
             return;
         }
+        if !self.memory.admits(&message) {
+            return;
+        }
+        self.temper(&mut message);
         let sent_before = self.raft.raft.msgs.len();
         if let Err(error) = self.raft.step(message) {
             tracing::debug!(group = %self.options.group, reason = %error, "message not taken");
@@ -299,7 +316,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             return;
         }
         self.next_tick = now + Duration::from_millis(self.options.tick_ms);
-        self.raft.tick();
+        if self.memory.is_whole() {
+            self.raft.tick();
+        }
+        self.pursue_standing();
         self.observe_role();
         self.expire_transfer();
         self.status.tick();
@@ -351,6 +371,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.assembled |= assembled;
         if self.peers.table().get(&peer).is_some_and(|peer| !peer.connected()) {
             self.unreachable.insert(peer);
+        } else {
+            let saying = if self.memory.is_whole() { Saying::News } else { Saying::Question };
+            self.report_to(peer, saying);
         }
     }
 
@@ -369,6 +392,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             return;
         }
         let now = Instant::now();
+        if !self.memory.is_whole() {
+            hint.postpone(now);
+            return;
+        }
         if !hint.due(now) {
             return;
         }

@@ -19,6 +19,7 @@ use crate::replication::applier::Work;
 use crate::replication::fatal::MemberError;
 use crate::replication::machine::{Committed, Refusal, Sequencer};
 use crate::replication::options::FlushMode;
+use crate::replication::wire::Parcel;
 
 impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Handles whatever raft has ready, until it has nothing.
@@ -143,7 +144,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             self.news.sent(&message);
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 self.peers.send_snapshot(message);
-            } else if !self.peers.send(message) {
+            } else if !self.peers.send(Parcel::Raft(message)) {
                 self.unreachable.insert(to);
             }
         }

@@ -21,6 +21,7 @@ struct Urgent {
     leader: u64,
     serving: bool,
     connected: u64,
+    lost: bool,
 }
 
 /// The publishing end.
@@ -63,6 +64,7 @@ impl StatusPublisher {
         node: &RawNode<Log<D>>,
         leading: Option<Leading>,
         peers: &Peers,
+        lost: bool,
     ) -> bool {
         let connected = peers
             .table()
@@ -74,6 +76,7 @@ impl StatusPublisher {
             leader: node.raft.leader_id,
             serving: leading.is_some_and(|leading| leading.serving),
             connected,
+            lost,
         };
         let due = self.tick || now != self.last;
         self.last = now;
@@ -94,12 +97,13 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 matched: LogIndex(progress.map_or(0, |progress| progress.matched)),
                 state: progress.map_or(PeerState::Unknown, |progress| peer_state(progress.state)),
                 connected: peer.connected(),
+                may_lead: self.memory.may_lead(peer.id),
                 client_addr: peer.client_addr(),
             }
         };
         let status = ReplicaStatus {
             member: self.status.member,
-            role: role(raft.state),
+            role: if self.memory.is_lost() { Role::Recovering } else { role(raft.state) },
             term: Term(raft.term),
             leader: (raft.leader_id != raft::INVALID_ID).then_some(raft.leader_id),
             serving: self.leading.is_some_and(|leading| leading.serving),

@@ -21,7 +21,7 @@ use super::tasks::Tasks;
 use super::{Identity, Inbound, Peer, PeerBounds, PeerEvent, PeerTable};
 use crate::replication::repair::{self, EntrySource};
 use crate::replication::wire::{
-    self, FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome,
+    self, FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Parcel, Purpose, Welcome,
 };
 
 /// How long a stranger may take to say who it is.
@@ -175,22 +175,20 @@ impl Acceptor {
         sequence: u64,
     ) -> io::Result<()> {
         while let Some(frame) = reader.next_within(SILENCE_MAX).await? {
-            if let Some(inbound) = peer.inbound.lock().as_mut() {
-                if inbound.sequence != sequence {
-                    return Err(io::Error::other("replaced by a newer connection"));
-                }
-                inbound.heard = Instant::now();
-            }
             if frame.is_empty() {
+                peer.heard(sequence, || ())?;
                 continue;
             }
-            let message = wire::decode(frame).map_err(io::Error::other)?;
-            if message.from != peer.id || message.to != self.identity.member {
+            let parcel = wire::decode(frame).map_err(io::Error::other)?;
+            if parcel.from() != peer.id || parcel.to() != self.identity.member {
                 return Err(io::Error::other("a message between other members"));
             }
-            if events.send(PeerEvent::Message(message)).await.is_err() {
+            let Ok(place) = events.reserve().await else {
                 break; // The member stops.
-            }
+            };
+            // Never behind anything of a connection that took this one's place: what an earlier
+            // process of the peer said must not be heard after what a later one says.
+            peer.heard(sequence, || place.send(PeerEvent::Parcel(parcel)))?;
         }
         Ok(())
     }
@@ -209,8 +207,8 @@ async fn receive_snapshot(
         Err(error) => Err(error),
     };
     match received {
-        Ok(message) if message.from == peer.id && message.has_snapshot() => {
-            if events.send(PeerEvent::Message(message)).await.is_ok() {
+        Ok(Parcel::Raft(message)) if message.from == peer.id && message.has_snapshot() => {
+            if events.send(PeerEvent::Parcel(Parcel::Raft(message))).await.is_ok() {
                 let _ = answer(reader, acknowledgement).await;
             }
         }
@@ -226,6 +224,17 @@ async fn answer(reader: &mut FrameReader<TcpStream>, welcome: &Welcome) -> io::R
 }
 
 impl Peer {
+    /// A frame arrived: does what it calls for, unless another connection took this one's place.
+    fn heard(&self, sequence: u64, then: impl FnOnce()) -> io::Result<()> {
+        let mut current = self.inbound.lock();
+        let Some(inbound) = current.as_mut().filter(|inbound| inbound.sequence == sequence) else {
+            return Err(io::Error::other("replaced by a newer connection"));
+        };
+        inbound.heard = Instant::now();
+        then();
+        Ok(())
+    }
+
     fn is_current(&self, sequence: u64) -> bool {
         self.inbound.lock().as_ref().is_some_and(|inbound| inbound.sequence == sequence)
     }

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message as _;
-use raft::eraftpb;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -17,7 +16,9 @@ use tokio::time::{sleep, timeout};
 
 use super::frame::{FrameReader, write_all};
 use super::{Identity, Peer, PeerEvent};
-use crate::replication::wire::{self, FrameBuffer, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
+use crate::replication::wire::{
+    self, FrameBuffer, MAGIC, PROTOCOL_VERSION, Parcel, Purpose, Welcome,
+};
 
 /// How long a connection attempt and its handshake may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ pub(in crate::replication) enum DialError {
 pub(super) async fn run(
     identity: Arc<Identity>,
     peer: Arc<Peer>,
-    mut queued: mpsc::Receiver<eraftpb::Message>,
+    mut queued: mpsc::Receiver<Parcel>,
     events: mpsc::Sender<PeerEvent>,
 ) {
     let mut backoff = Backoff::new(identity.instance ^ peer.id);
@@ -131,19 +132,15 @@ fn check_welcome(welcome: &Welcome, peer: &Peer) -> Result<(), DialError> {
 }
 
 /// Writes what is queued until the connection breaks; returns why it did.
-async fn speak(
-    stream: TcpStream,
-    peer: &Peer,
-    queued: &mut mpsc::Receiver<eraftpb::Message>,
-) -> io::Error {
+async fn speak(stream: TcpStream, peer: &Peer, queued: &mut mpsc::Receiver<Parcel>) -> io::Error {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut frames = FrameBuffer::default();
     loop {
         tokio::select! {
             biased;
             closed = closed(&mut reader) => return closed,
-            message = queued.recv() => match message {
-                Some(message) => gather(message, peer, queued, &mut frames),
+            parcel = queued.recv() => match parcel {
+                Some(parcel) => gather(parcel, peer, queued, &mut frames),
                 None => return io::Error::other("the member stopped"),
             },
             () = sleep(KEEPALIVE) => frames.put_keepalive(),
@@ -164,17 +161,17 @@ async fn closed(reader: &mut (impl AsyncRead + Unpin)) -> io::Error {
     }
 }
 
-/// Encodes the message and those that wait behind it.
+/// Encodes the parcel and those that wait behind it.
 fn gather(
-    message: eraftpb::Message,
+    parcel: Parcel,
     peer: &Peer,
-    queued: &mut mpsc::Receiver<eraftpb::Message>,
+    queued: &mut mpsc::Receiver<Parcel>,
     frames: &mut FrameBuffer,
 ) {
-    let mut next = Some(message);
-    while let Some(message) = next {
-        peer.queued_bytes.fetch_sub(wire::queued_bytes(&message), Ordering::Relaxed);
-        frames.put_message(message);
+    let mut next = Some(parcel);
+    while let Some(parcel) = next {
+        peer.queued_bytes.fetch_sub(wire::queued_bytes(&parcel), Ordering::Relaxed);
+        frames.put_parcel(parcel);
         next = if frames.bytes() < WRITE_BYTES { queued.try_recv().ok() } else { None };
     }
 }

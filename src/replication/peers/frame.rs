@@ -145,8 +145,9 @@ mod tests {
         let first = reader.next().await.unwrap().unwrap();
         assert_eq!(Welcome::decode(first).unwrap(), welcome("first"));
         assert!(reader.next().await.unwrap().unwrap().is_empty());
-        let message = crate::replication::wire::decode(reader.next().await.unwrap().unwrap());
-        assert_eq!(message.unwrap().entries[0].data, vec![9; 300_000]);
+        let parcel = crate::replication::wire::decode(reader.next().await.unwrap().unwrap());
+        let crate::replication::wire::Parcel::Raft(message) = parcel.unwrap() else { panic!() };
+        assert_eq!(message.entries[0].data, vec![9; 300_000]);
         sent.await.unwrap();
         assert!(reader.next().await.unwrap().is_none(), "a clean end between frames");
     }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::repair::EntrySource;
-use super::wire::{self, Hello, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
+use super::wire::{self, Hello, MAGIC, PROTOCOL_VERSION, Parcel, Purpose, Welcome};
 use tasks::Tasks;
 
 /// Messages from all peers that may wait for the owner; beyond that their connections are not read.
@@ -33,8 +33,8 @@ const EVENTS_MAX: usize = 256;
 /// What the connections tell the owner.
 #[derive(Debug)]
 pub(super) enum PeerEvent {
-    /// A raft message arrived.
-    Message(eraftpb::Message),
+    /// Something arrived.
+    Parcel(Parcel),
     /// The connection on which this peer spoke to us closed and no other has taken its place.
     Closed(u64),
     /// Our connection to this peer was made or lost.
@@ -93,7 +93,7 @@ struct Inbound {
 pub(super) struct Peer {
     pub id: u64,
     pub address: String,
-    queue: mpsc::Sender<eraftpb::Message>,
+    queue: mpsc::Sender<Parcel>,
     queued_bytes: AtomicUsize,
     connected: AtomicBool,
     snapshot_under_way: AtomicBool,
@@ -143,7 +143,7 @@ pub(super) struct Peers {
 }
 
 /// The queues of messages to peers, for who opens the connections.
-type Queues = Vec<(Arc<Peer>, mpsc::Receiver<eraftpb::Message>)>;
+type Queues = Vec<(Arc<Peer>, mpsc::Receiver<Parcel>)>;
 
 /// The peers at these addresses, not connected.
 pub(super) fn table(addresses: &BTreeMap<u64, String>, bounds: PeerBounds) -> (PeerTable, Queues) {
@@ -201,23 +201,23 @@ impl Peers {
         &self.table
     }
 
-    /// Queues a message. `false` when it was dropped because the peer is not connected or too much
+    /// Queues a parcel. `false` when it was dropped because the peer is not connected or too much
     /// waits already: the caller tells raft. An empty queue takes a message of any size.
     #[must_use]
-    pub fn send(&self, message: eraftpb::Message) -> bool {
-        let Some(peer) = self.table.get(&message.to) else {
+    pub fn send(&self, parcel: Parcel) -> bool {
+        let Some(peer) = self.table.get(&parcel.to()) else {
             return true; // Not a member: nobody to report about.
         };
         if !peer.connected() {
             return false;
         }
-        let bytes = wire::queued_bytes(&message);
+        let bytes = wire::queued_bytes(&parcel);
         let waiting = peer.queued_bytes.load(Ordering::Relaxed);
         if waiting > 0 && waiting + bytes > self.bounds.queue_bytes_max {
             return false;
         }
         peer.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if peer.queue.try_send(message).is_err() {
+        if peer.queue.try_send(parcel).is_err() {
             peer.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }

@@ -17,7 +17,7 @@ use super::app::{Answer, AppMachine, AppSequencer, Append, Shared};
 use super::proxy::Link;
 use crate::replication::machine::Refusal;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus,
+    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus, Role,
 };
 
 /// A test that waits longer than this has failed.
@@ -73,6 +73,12 @@ impl Cluster {
     pub async fn start(settings: Settings) -> Cluster {
         let mut cluster = Cluster::prepare(settings).await;
         cluster.start_all().await;
+        for id in 1..=settings.members {
+            // One that came too late for the founding takes a moment more.
+            let takes_part =
+                |status: &ReplicaStatus| status.role != Role::Recovering && status.leader.is_some();
+            cluster.wait_status(id, "every member to take part", takes_part).await;
+        }
         cluster
     }
 

@@ -4,6 +4,7 @@
 mod app;
 mod cluster;
 mod faults;
+mod lost_disk;
 mod proxy;
 
 use std::collections::BTreeSet;
@@ -368,7 +369,7 @@ async fn strangers_and_impostors_are_refused_with_the_reason() {
     let wrong_group = refusal(|hello| hello.group = "other".to_owned()).await;
     assert_eq!(wrong_group, "this is group group, not other");
     let wrong_version = refusal(|hello| hello.version = 99).await;
-    assert_eq!(wrong_version, "we speak protocol version 1, not 99");
+    assert_eq!(wrong_version, "we speak protocol version 2, not 99");
     let wrong_address = refusal(|hello| hello.to = 3).await;
     assert_eq!(wrong_address, "this is member 1, not 3");
     assert_eq!(refusal(|hello| hello.member = 1).await, "we are member 1 ourselves");
