@@ -363,6 +363,7 @@ fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
     };
     options.election_timeout_ms = config.raft_election_timeout_ms;
     options.heartbeat_interval_ms = config.raft_heartbeat_interval_ms;
+    options.slow_sync_ms = config.raft_slow_sync_ms;
     options.entry_bytes_target = config.raft_entry_bytes_max;
     options.waiting_proposals_max = config.send_queue_capacity;
     let shares = config.memory_shares();

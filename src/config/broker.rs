@@ -74,6 +74,10 @@ settings! {
         raft_heartbeat_interval_ms: u64 = "raftHeartbeatIntervalMs", "100", "ms", Between(5, 20_000),
             "How often a leader tells its followers that it lives; at most a third of \
             raftElectionTimeoutMs. (Not a key of RocketMQ.)";
+        raft_slow_sync_ms: u64 = "raftSlowSyncMs", "100", "ms", Between(0, 60_000),
+            "A leader whose disk takes at least this long for a sync, for two seconds on average, \
+            while a follower's takes a quarter of that or less, hands leadership to the \
+            follower with most of the log, at most once a minute. 0: never. (Not a key of RocketMQ.)";
         raft_entry_bytes_max: usize = "raftEntryBytesMax", "1048576", "bytes",
             Between(4_096, 64 * MIB),
             "Sends that wait together are written as one log entry of up to this size; a larger \

@@ -54,6 +54,9 @@ pub struct ReplicaOptions {
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives.
     pub heartbeat_interval_ms: u64,
+    /// A leader whose own syncs take at least this long, and far longer than its followers', lets
+    /// another lead; zero: never.
+    pub slow_sync_ms: u64,
     /// Payload size at which an entry is closed.
     pub entry_bytes_target: usize,
     /// Payload size that a single proposal may reach.
@@ -126,6 +129,7 @@ impl ReplicaOptions {
             tick_ms: 20,
             election_timeout_ms: 1000,
             heartbeat_interval_ms: 100,
+            slow_sync_ms: 100,
             entry_bytes_target: 256 << 10,
             entry_bytes_limit: 16 << 20,
             entries_per_turn_max: 4,

@@ -83,6 +83,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Leadership is over: what is in flight may or may not commit, and nobody will tell us.
     pub(super) fn end_leading(&mut self) {
         let Some(ended) = self.leading.take() else { return };
+        self.pace.left();
         tracing::warn!(
             group = %self.options.group, term = ended.term, in_flight = self.pendings.len(),
             "no longer leader"

@@ -11,6 +11,7 @@
 mod hint;
 mod lead;
 mod news;
+mod pace;
 mod persist;
 mod reads;
 mod ready;
@@ -39,6 +40,7 @@ use super::wire::Parcel;
 use hint::Hint;
 use lead::Leading;
 use news::CommitNews;
+use pace::Pace;
 use persist::Persist;
 use reads::Reads;
 use standing::{Memory, Saying};
@@ -98,6 +100,7 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     stopping: Option<Stopping>,
     news: CommitNews,
     memory: Memory,
+    pace: Pace,
 }
 
 /// What [`Owner::new`] is given.
@@ -124,6 +127,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             next_tick: now + Duration::from_millis(parts.options.tick_ms),
             next_background_sync: now + BACKGROUND_SYNC,
             status: StatusPublisher::new(parts.status, parts.options.member),
+            pace: Pace::new(parts.options.slow_sync_ms),
             options: parts.options,
             memory: Memory::new(parts.raft.store().standing(), now),
             reader: parts.raft.store().reader(),
@@ -320,6 +324,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             self.raft.tick();
         }
         self.pursue_standing();
+        self.judge_pace(now);
         self.observe_role();
         self.expire_transfer();
         self.status.tick();

@@ -118,15 +118,17 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             && !self.persist.is_syncing()
             && (self.persist.is_dirty() || self.raft.store().wants_sync_at_rest());
         let wanted = if overdue { Need::Durable } else { self.persist.wanted() };
-        let log = self.raft.mut_store();
         match wanted {
             Need::Nothing => {}
             Need::Written => {
-                self.persist.begin(Box::pin(log.begin_write()), wanted, self.durable_term);
+                let written = self.raft.mut_store().begin_write();
+                self.persist.begin(Box::pin(written), wanted, self.durable_term);
             }
             Need::Durable => {
                 self.next_background_sync = now + BACKGROUND_SYNC;
-                self.persist.begin(Box::pin(log.begin_sync()), wanted, self.hard_state.term);
+                self.pace_sync(now);
+                let synced = self.raft.mut_store().begin_sync();
+                self.persist.begin(Box::pin(synced), wanted, self.hard_state.term);
             }
         }
     }
@@ -134,6 +136,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// A sync finished.
     pub(super) fn synced(&mut self, released: super::persist::Released) {
         self.durable_term = self.durable_term.max(released.term);
+        if self.pace.measures() {
+            self.pace.ended(Instant::now());
+        }
         self.send(released.messages);
         self.raft.on_persist_ready(released.number);
     }

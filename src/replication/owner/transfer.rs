@@ -47,6 +47,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 return None;
             }
             let candidates = self.peers.table().keys().copied().filter(connected);
+            let candidates = candidates.filter(|&id| self.memory.may_lead(id));
             most_caught_up(self.raft.raft.prs(), candidates)
         });
         let refusal = match (self.leading, &self.transfer, to) {

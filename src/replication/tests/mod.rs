@@ -6,6 +6,7 @@ mod cluster;
 mod faults;
 mod lost_disk;
 mod proxy;
+mod slow_disk;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
