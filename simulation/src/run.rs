@@ -195,8 +195,7 @@ impl World {
 
     fn start_clients(&mut self) {
         let members = &self.cluster.members;
-        let logs =
-            members.iter().map(|member| (member.machine.disk.clone(), member.log_dir.clone()));
+        let logs = members.iter().map(|member| (member.machine.clone(), member.log_dir.clone()));
         let durable = QuorumDurable::new(
             logs.collect(),
             self.parameters.segment_bytes,
@@ -263,6 +262,9 @@ impl World {
         let members = self.cluster.members.len();
         let mut dice = Dice::of(self.parameters.seed, "liveness");
         let missing = dice.below(members.div_ceil(2));
+        // One that lost its disk cannot do without the others until it has everything again.
+        let all_remember = self.cluster.members.iter().all(|member| member.machine.remembers());
+        let missing = if all_remember { missing } else { 0 };
         let first = dice.below(members);
         for at in 0..members {
             let number = (first + at) % members;

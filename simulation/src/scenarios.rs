@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use raftmq::replication::{ReplicaStatus, Role};
 use tokio::time::{Instant, sleep};
 
 use crate::faults::Kind;
@@ -60,6 +61,12 @@ pub const ALL: &[Scenario] = &[
         question: "The leader's disk takes up to half a second for each sync: what do clients get?",
         play: |stage| Box::pin(slow_disk(stage)),
     },
+    Scenario {
+        name: "lost-disk",
+        question: "A member's disk is lost, later another's together with the leader's process: who may \
+                   vote, and is anything lost?",
+        play: |stage| Box::pin(lost_disk(stage)),
+    },
 ];
 
 /// The story of that name.
@@ -85,6 +92,28 @@ impl Stage {
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn lose_disk(&self, number: usize) {
+        if self.cluster.lose_disk(number) {
+            self.counts.struck(Kind::LostDisk);
+        }
+    }
+
+    /// Waits until a member that lost its disk takes part again, and tells of the steps.
+    async fn whole_again(&self, number: usize) {
+        let (member, began) = (&self.cluster.members[number], Instant::now());
+        let mut told = false;
+        while !member.machine.remembers() && began.elapsed() < Duration::from_secs(60) {
+            let recovering = |status: &ReplicaStatus| status.role == Role::Recovering;
+            if !told && member.status().as_ref().is_some_and(recovering) {
+                told = true;
+                self.tell(&format!("n{number} knows that it has forgotten, and asks"));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        let waited_ms = began.elapsed().as_millis();
+        self.tell(&format!("n{number} has everything and may vote again, {waited_ms} ms later"));
     }
 
     /// Waits until a send that is called from now on is acknowledged, and tells how long it took.
@@ -190,4 +219,34 @@ async fn slow_disk(stage: Stage) {
     pace.set(|pace| *pace = stage.parameters.disk.clone());
     stage.tell("the disk is as before");
     stage.pass(3).await;
+}
+
+async fn lost_disk(stage: Stage) {
+    stage.pass(3).await;
+    let leader = stage.leader().await;
+    let members = stage.cluster.members.len();
+    let (first, second) = ((leader + 1) % members, (leader + 2) % members);
+    stage.tell("all is well");
+    stage.lose_disk(first);
+    stage.pass(2).await;
+    stage.cluster.start_again(first);
+    stage.whole_again(first).await;
+    stage.pass(3).await;
+
+    stage.tell(&format!(
+        "now n{leader}, which leads, is killed just after n{second}'s disk is lost"
+    ));
+    stage.lose_disk(second);
+    stage.cluster.kill(leader);
+    stage.cluster.start_again(second);
+    stage.pass(5).await;
+    stage.tell(&match stage.cluster.leader() {
+        None => format!("nobody leads: n{leader} may be the only one that has the newest"),
+        Some(other) => format!("n{other} leads"),
+    });
+    stage.cluster.start_again(leader);
+    stage.acknowledgement().await;
+    stage.whole_again(second).await;
+    stage.pass(3).await;
+    stage.tell("and sends go on");
 }

@@ -342,6 +342,14 @@ impl SimDisk {
         world.bad_ranges.clear();
     }
 
+    /// Everything on the disk is gone, for good. Handles from before are dead.
+    pub fn wipe(&self) {
+        let mut world = self.world();
+        let (life, calls, syncs) = (world.life + 1, world.calls, world.syncs);
+        let capacity_bytes = world.capacity_bytes;
+        *world = World { life, calls, syncs, capacity_bytes, ..World::default() };
+    }
+
     /// Makes the `nth` file sync from now on fail: its bytes count as clean and are not durable.
     pub fn fail_sync(&self, nth: u64) {
         let mut world = self.world();

@@ -3,6 +3,7 @@
 //! Invariant: every kind has a name that the command line prints and counts; a fault is counted when it
 //! strikes, not when it is planned.
 
+mod lost_disk;
 mod nemesis;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub enum Kind {
     StalledDisk,
     /// A disk fills up: the oldest messages are given up, or sends refused.
     FullDisk,
+    /// A machine's disk is lost, and an empty one is in its place.
+    LostDisk,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -71,6 +74,7 @@ impl Kind {
         Kind::SlowDisk,
         Kind::StalledDisk,
         Kind::FullDisk,
+        Kind::LostDisk,
         Kind::ClockJump,
         Kind::NameServer,
     ];
@@ -94,6 +98,7 @@ impl Kind {
             Kind::SlowDisk => "slow-disk",
             Kind::StalledDisk => "stalled-disk",
             Kind::FullDisk => "full-disk",
+            Kind::LostDisk => "lost-disk",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
         }

@@ -49,16 +49,16 @@ pub fn heal(cluster: &Cluster, parameters: &Parameters) {
     cluster.start_name_server_again();
 }
 
-struct Nemesis {
-    cluster: Arc<Cluster>,
+pub(super) struct Nemesis {
+    pub(super) cluster: Arc<Cluster>,
     parameters: Arc<Parameters>,
-    counts: Counts,
+    pub(super) counts: Counts,
     stop: watch::Receiver<bool>,
 }
 
 impl Nemesis {
     /// Waits, shorter when told to stop.
-    async fn wait_ms(&mut self, duration_ms: u64) {
+    pub(super) async fn wait_ms(&mut self, duration_ms: u64) {
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop) => {}
@@ -87,7 +87,9 @@ impl Nemesis {
     }
 
     async fn strike(&mut self, kind: Kind, dice: &mut Dice) {
-        self.counts.struck(kind);
+        if kind != Kind::LostDisk {
+            self.counts.struck(kind);
+        }
         let long_ms = dice.pick(&[200, 1_000, 5_000]);
         let long_ms = dice.between(long_ms / 4, long_ms * 2);
         match kind {
@@ -139,6 +141,7 @@ impl Nemesis {
                 self.wait_ms(long_ms).await;
                 machine.fill(0);
             }
+            Kind::LostDisk => self.lose_disk(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();

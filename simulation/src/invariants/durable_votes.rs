@@ -9,25 +9,30 @@ use raft_log::fault::SimDisk;
 use raftmq::replication::{ReplicaStatus, Role};
 
 use super::Findings;
+use crate::machine::Machine;
 
 const INVARIANT: &str = "a leader's votes are durable on a majority";
 const FILE: &str = "hard-state";
 const FILE_BYTES: u64 = 8192;
+/// The vote of a member that lost its disk, in a term in which it may have given one.
+const NOBODY: u64 = u64::MAX;
 
 /// Looks at the disks of all members for the votes that made one of them leader.
 pub fn check<'a>(
     status: &ReplicaStatus,
-    disks: impl ExactSizeIterator<Item = (&'a SimDisk, &'a Path)>,
+    disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
     findings: &Findings,
 ) {
     if status.role != Role::Leader {
         return;
     }
     let quorum = disks.len() / 2 + 1;
-    let promised: Vec<Option<(u64, u64)>> = disks.map(|(disk, dir)| durable(disk, dir)).collect();
+    let promised: Vec<Option<(u64, u64)>> =
+        disks.map(|(machine, dir)| vote(machine, dir)).collect();
     let (leader, term) = (status.member, status.term.0);
     let bound = promised.iter().flatten();
-    let bound = bound.filter(|(at, vote)| *at > term || (*at == term && *vote == leader)).count();
+    let binds = |vote: u64| vote == leader || vote == NOBODY;
+    let bound = bound.filter(|(at, vote)| *at > term || (*at == term && binds(*vote))).count();
     if bound < quorum {
         let what = format!(
             "{leader} leads in term {term}, and {bound} of {quorum} are bound by it; (term, vote) on \
@@ -35,6 +40,12 @@ pub fn check<'a>(
         );
         findings.report(INVARIANT, what);
     }
+}
+
+/// Term and vote that bind a machine's member. One whose disk was lost votes for nobody until it knows
+/// more.
+fn vote(machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
+    if machine.remembers() { durable(&machine.disk, dir) } else { Some((u64::MAX, NOBODY)) }
 }
 
 /// Term and vote that a disk would keep.

@@ -10,6 +10,7 @@ use raft_log::fault::SimDisk;
 use raftmq::protocol::record::RecordView;
 
 use super::Findings;
+use crate::machine::Machine;
 use crate::workload::message;
 
 const INVARIANT: &str = "durable on a majority before acknowledged";
@@ -21,8 +22,8 @@ pub struct QuorumDurable {
 }
 
 struct Inner {
-    /// Each member's disk and the directory of its log.
-    logs: Vec<(SimDisk, PathBuf)>,
+    /// Each member's machine and the directory of its log.
+    logs: Vec<(Machine, PathBuf)>,
     segment_bytes: u64,
     body_bytes_max: u64,
     findings: Findings,
@@ -31,7 +32,7 @@ struct Inner {
 impl QuorumDurable {
     /// Over the members' logs.
     pub fn new(
-        logs: Vec<(SimDisk, PathBuf)>,
+        logs: Vec<(Machine, PathBuf)>,
         segment_bytes: u64,
         body_bytes_max: u64,
         findings: Findings,
@@ -53,7 +54,10 @@ impl QuorumDurable {
 
     fn check(&self, message: u64, position: i64) {
         let Inner { logs, findings, .. } = &*self.inner;
-        let holders = logs.iter().filter(|(disk, dir)| self.holds(disk, dir, message, position));
+        // A disk that was lost a moment ago may have been one of those that counted.
+        let holders = logs.iter().filter(|(machine, dir)| {
+            !machine.remembers() || self.holds(&machine.disk, dir, message, position)
+        });
         let (holders, quorum) = (holders.count(), logs.len() / 2 + 1);
         if holders < quorum {
             let what = format!(

@@ -42,6 +42,11 @@ impl Home {
         self.life.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Everything is gone.
+    pub fn lose(&self) {
+        self.saved().clear();
+    }
+
     /// Power went: what comes back is the newest, an older one, or none.
     pub fn lose_power(&self, dice: &mut Dice) {
         let mut saved = self.saved();

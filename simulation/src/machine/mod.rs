@@ -8,7 +8,7 @@ mod disk;
 mod flaw;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raft_log::Fatal;
@@ -46,6 +46,9 @@ pub struct Machine {
     used_percent: Arc<AtomicU8>,
     /// Why its process said it must end.
     fatal: Arc<Mutex<Option<Fatal>>>,
+    /// Its disk holds all that its member ever promised; not so at first, and not for a while after the
+    /// disk was lost.
+    remembers: Arc<AtomicBool>,
 }
 
 impl Machine {
@@ -67,6 +70,7 @@ impl Machine {
             dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
             used_percent: Arc::default(),
             fatal: Arc::default(),
+            remembers: Arc::default(),
         }
     }
 
@@ -87,6 +91,24 @@ impl Machine {
     pub fn process_ended(&self) {
         self.checkpoint.process_ended();
         self.disk.restart(Loss::Nothing);
+    }
+
+    /// Its disk, and all that was on it, is gone; there is an empty one in its place.
+    pub fn lose_disk(&self) {
+        self.checkpoint.process_ended();
+        self.checkpoint.lose();
+        self.disk.wipe();
+        self.remembers.store(false, Ordering::Relaxed);
+    }
+
+    /// Its member was seen to take part like any other.
+    pub fn remembered(&self) {
+        self.remembers.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its disk holds all that its member ever promised.
+    pub fn remembers(&self) -> bool {
+        self.remembers.load(Ordering::Relaxed)
     }
 
     /// Power went and came back.

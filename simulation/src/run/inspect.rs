@@ -119,6 +119,7 @@ impl Seen {
     }
 
     fn look(&mut self, cluster: &Cluster, findings: &Findings) {
+        cluster.note_memories();
         for (node, entry) in raftmq::observe::take_applied() {
             let member = cluster.members.iter().find(|member| member.node == node);
             let name = member.map_or("a stranger", |member| member.machine.name.as_str());
@@ -130,7 +131,7 @@ impl Seen {
             let status = live.status.borrow().clone();
             self.one_leader.seen(&status, findings);
             let disks = cluster.members.iter();
-            let disks = disks.map(|member| (&member.machine.disk, member.log_dir.as_path()));
+            let disks = disks.map(|member| (&member.machine, member.log_dir.as_path()));
             durable_votes::check(&status, disks, findings);
             let applied = live.view.applied().0;
             // Every index at rest, every sixteenth under load: a digest costs as much as an entry.

@@ -1,0 +1,54 @@
+//! A machine's disk is lost, and an empty one is in its place.
+//!
+//! Invariant: never is a second disk lost before the member of the first has everything again. More can
+//! not be survived: with a majority of the disks, what was acknowledged is gone.
+
+use raftmq::replication::Role;
+
+use super::Kind;
+use super::nemesis::Nemesis;
+use crate::cluster::Cluster;
+use crate::dice::Dice;
+
+impl Cluster {
+    /// The process ends, and what its disk held is gone. Refused while any member lacks anything.
+    pub fn lose_disk(&self, number: usize) -> bool {
+        if !self.members.iter().all(|member| member.machine.remembers()) {
+            return false;
+        }
+        let machine = &self.members[number].machine;
+        self.kill(number);
+        self.trace.tell(format_args!("{} has lost its disk", machine.name));
+        machine.lose_disk();
+        true
+    }
+
+    /// Notes who takes part like any other member, so that another may lose its disk.
+    pub fn note_memories(&self) {
+        for member in self.members.iter().filter(|member| !member.machine.remembers()) {
+            let whole = member
+                .status()
+                .is_some_and(|status| status.role != Role::Recovering && status.leader.is_some());
+            if whole {
+                self.trace.note(format_args!("{} remembers", member.machine.name));
+                member.machine.remembered();
+            }
+        }
+    }
+}
+
+impl Nemesis {
+    pub(super) async fn lose_disk(&mut self, dice: &mut Dice, long_ms: u64) {
+        let any = dice.below(self.cluster.members.len());
+        let victim = if dice.one_in(2) { self.cluster.leader().unwrap_or(any) } else { any };
+        if !self.cluster.lose_disk(victim) {
+            return;
+        }
+        self.counts.struck(Kind::LostDisk);
+        // Often at once: others may still count on what it said.
+        if dice.one_in(2) {
+            self.wait_ms(long_ms).await;
+        }
+        self.cluster.start_again(victim);
+    }
+}
