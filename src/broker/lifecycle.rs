@@ -1,7 +1,8 @@
 //! From a configuration to a serving broker, and back in good order.
 //!
-//! Start: log (repaired by peers if it is damaged), derived state, replica, then clients. Stop: leadership handed over while everything
-//! still works, the name servers told, what is in flight answered, and only then connections closed.
+//! Start: log (repaired by peers if it is damaged), derived state, replica, then clients. Stop:
+//! leadership handed over while everything still works, the name servers told, what is in flight
+//! answered, and only then connections closed.
 //!
 //! Invariant: nothing is served before it is true; an orderly stop leaves no request unanswered that
 //! could be answered.
