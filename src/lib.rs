@@ -9,6 +9,8 @@ pub mod client;
 pub mod clock;
 pub mod config;
 #[cfg(madsim)]
+pub mod mischief;
+#[cfg(madsim)]
 pub mod mistake;
 pub mod namesrv;
 #[cfg(madsim)]

@@ -24,6 +24,16 @@ pub enum Mistake {
     TrustsCheckpoint,
     /// A member that lost its disk takes part as if nothing had happened.
     LostDiskVotesAtOnce,
+    /// A checkpoint or snapshot comes back without the consumers' offsets.
+    RestoresHalf,
+    /// Now and then a record does not get into the consume queue.
+    LosesUnits,
+    /// The name server takes any registration, whatever its term.
+    RegistersWithoutTerm,
+    /// A leader stamps messages by its clock even when that went back.
+    TimeGoesBack,
+    /// A consumer's progress is answered before it is in the log.
+    AnswersCommitEarly,
 }
 
 thread_local! {

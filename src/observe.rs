@@ -1,18 +1,42 @@
-//! What a simulation sees of the inside of brokers: every entry at the moment it is applied.
+//! What a simulation sees of the inside: every entry at the moment it is applied, at some indexes the state
+//! after it, and every registration that a name server takes in.
 //!
-//! Invariant: this module and the line that calls it are compiled for simulations only, and nothing is
+//! Invariant: this module and the lines that call it are compiled for simulations only, and nothing is
 //! changed by looking.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use madsim::task::NodeId;
+use raft_log::LogIndex;
 
+use crate::namesrv::Registration;
+use crate::protocol::route::MASTER_ID;
 use crate::replication::machine::Committed;
 use crate::store::log::LogEntry;
+
+/// A name server took a leader's registration in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mastery {
+    /// Which life of the name server.
+    pub life: u64,
+    /// The broker's name.
+    pub broker_name: String,
+    /// In which term it says that it leads.
+    pub term: Option<i64>,
+    /// Its address.
+    pub address: String,
+}
+
+/// States are looked at every so many entries: at the same ones on every member, so that each look can
+/// be compared.
+const DIGEST_EVERY: u64 = 16;
 
 thread_local! {
     /// A simulation lives on one thread.
     static APPLIED: RefCell<Vec<(NodeId, LogEntry)>> = const { RefCell::new(Vec::new()) };
+    static MASTERIES: RefCell<Vec<Mastery>> = const { RefCell::new(Vec::new()) };
+    static ROUTE_TABLES: Cell<u64> = const { Cell::new(0) };
+    static DIGESTS: RefCell<Vec<(NodeId, LogIndex, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An entry is about to be applied by the present node.
@@ -27,7 +51,44 @@ pub(crate) fn applied(entry: &Committed) {
     APPLIED.with_borrow_mut(|applied| applied.push((madsim::plugin::node(), entry)));
 }
 
+/// The present node's state after that entry.
+pub(crate) fn state(index: LogIndex, digest: impl FnOnce() -> u32) {
+    if index.0.is_multiple_of(DIGEST_EVERY) {
+        let seen = (madsim::plugin::node(), index, digest());
+        DIGESTS.with_borrow_mut(|digests| digests.push(seen));
+    }
+}
+
+/// A name server begins with nothing; the number of that life.
+pub(crate) fn new_route_table() -> u64 {
+    ROUTE_TABLES.set(ROUTE_TABLES.get() + 1);
+    ROUTE_TABLES.get()
+}
+
+/// A registration holds from now on.
+pub(crate) fn registered(life: u64, registration: &Registration) {
+    if registration.broker_id == MASTER_ID {
+        let mastery = Mastery {
+            life,
+            broker_name: registration.broker_name.clone(),
+            term: registration.raft_term,
+            address: registration.broker_addr.clone(),
+        };
+        MASTERIES.with_borrow_mut(|masteries| masteries.push(mastery));
+    }
+}
+
+/// All leaders' registrations taken in since this was last asked, in the order of time.
+pub fn take_masteries() -> Vec<Mastery> {
+    MASTERIES.take()
+}
+
 /// All entries applied since this was last asked, in the order of time.
 pub fn take_applied() -> Vec<(NodeId, LogEntry)> {
     APPLIED.take()
+}
+
+/// All states looked at since this was last asked, in the order of time.
+pub fn take_digests() -> Vec<(NodeId, LogIndex, u32)> {
+    DIGESTS.take()
 }

@@ -15,8 +15,8 @@ use crate::entry::HEADER;
 use crate::error::{IoContext, LogError};
 use crate::segment::Segment;
 
-/// Bytes gathered for one write.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes gathered for one write; few in a simulation, whose groups are small.
+const BUFFER_BYTES: usize = if cfg!(madsim) { 16 << 10 } else { 1 << 20 };
 const PAGE: usize = PAGE_BYTES as usize;
 
 /// One entry on its way into its segment, or the header that says that the segment's rest is empty.

@@ -4,6 +4,7 @@
 //! the state for it, so that faults may overlap. A process that says it must end has ended: it is
 //! killed before it does anything else, and that is a finding unless a fault explains it.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
-use raft_log::LogOptions;
-use raftmq::broker::Broker;
+use raft_log::{Fatal, LogOptions};
 use raftmq::broker::group::GroupView;
+use raftmq::broker::{Broker, BrokerError};
 use raftmq::config::{BrokerConfig, Configuration, NamesrvConfig};
 use raftmq::namesrv::NameServer;
 use raftmq::replication::{Listen, ReplicaStatus};
@@ -31,6 +32,8 @@ const CLUSTER: &str = "simulated";
 const GROUP: &str = "group-a";
 const CLIENT_PORT: u16 = 10_911;
 const PEER_PORT: u16 = 40_911;
+/// How soon a process that cannot start has to say so.
+pub const REFUSAL_LIMIT: Duration = Duration::from_secs(3);
 /// Where clients and brokers find the name server.
 pub const NAME_SERVER: &str = "10.0.1.1:9876";
 /// How long an orderly stop may take before the process is killed.
@@ -60,11 +63,32 @@ pub enum Running {
     Down,
 }
 
+/// Why a process ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Its exit code.
+    pub code: i32,
+    /// In words.
+    pub reason: String,
+}
+
+impl From<Fatal> for Ending {
+    fn from(fatal: Fatal) -> Ending {
+        Ending { code: fatal.exit_code(), reason: fatal.to_string() }
+    }
+}
+
+impl From<&BrokerError> for Ending {
+    fn from(error: &BrokerError) -> Ending {
+        Ending { code: error.exit_code(), reason: format!("it does not start: {error}") }
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     live: Option<Live>,
     stopped: bool,
-    failed: Option<String>,
+    failed: Option<Ending>,
 }
 
 /// One member of the broker group.
@@ -78,8 +102,12 @@ pub struct Member {
     running: Mutex<Running>,
     slot: Arc<Mutex<Slot>>,
     stop: Arc<Notify>,
-    /// Its next end is explained by a fault.
+    /// Power is about to go during one of its disk calls.
     doomed: AtomicBool,
+    /// Exit codes that faults explain.
+    excused: Mutex<BTreeSet<i32>>,
+    /// How its process ended by itself the last time.
+    ended: Mutex<Option<Ending>>,
 }
 
 impl Member {
@@ -94,6 +122,16 @@ impl Member {
 
     fn set_running(&self, running: Running) {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
+    /// A fault explains it from now on when its process ends by itself with one of these codes.
+    pub fn excuse(&self, codes: &[i32]) {
+        self.excused.lock().unwrap_or_else(PoisonError::into_inner).extend(codes);
+    }
+
+    /// How its process ended by itself, if it did so since this was asked last.
+    pub fn take_ending(&self) -> Option<Ending> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What its process shows, once it has started.
@@ -279,6 +317,45 @@ impl Cluster {
         }
     }
 
+    /// A member's machine starts with a copy of another's disk, which must be refused; then with its own
+    /// again.
+    pub async fn start_with_disk_of(&self, number: usize, other: usize) {
+        let (member, owner) = (&self.members[number], &self.members[other]);
+        self.kill(number);
+        let name = &member.machine.name;
+        self.trace.tell(format_args!("{name} starts with the disk of {}", owner.machine.name));
+        let store_dir = |number: usize| PathBuf::from(format!("/n{number}"));
+        let (from, to) = (store_dir(other), store_dir(number));
+        let renamed = [(&*owner.log_dir, &*member.log_dir), (&*from, &*to)];
+        let copy = owner.machine.disk.copy_of(&renamed);
+        let before = copy.contents();
+        member.machine.mount(Some(copy.clone()));
+        drop(member.take_ending());
+        member.excuse(&[Fatal::WrongIdentity.exit_code()]);
+        self.start_again(number);
+        let refused = async {
+            loop {
+                if let Some(ending) = member.take_ending() {
+                    return ending;
+                }
+                sleep(WATCH).await;
+            }
+        };
+        const REFUSED: &str = "the disk of another member is refused and left alone";
+        match timeout(REFUSAL_LIMIT, refused).await {
+            Ok(ending) if ending.code == Fatal::WrongIdentity.exit_code() => {}
+            Ok(ending) => self.findings.report(REFUSED, format!("{name}: {}", ending.reason)),
+            Err(_) => self.findings.report(REFUSED, format!("{name} starts with it")),
+        }
+        self.kill(number);
+        let after = copy.contents();
+        if before != after {
+            let what = format!("{name} changed it: {before:?} before, {after:?} after");
+            self.findings.report(REFUSED, what);
+        }
+        member.machine.mount(None);
+    }
+
     /// Ends what still runs, so that disks can be examined. Caches stay.
     pub fn end(&self) {
         for number in 0..self.members.len() {
@@ -311,10 +388,14 @@ async fn watch_processes(cluster: Arc<Cluster>) {
                 continue;
             }
             let failed = member.slot().failed.take();
-            let fatal = member.machine.take_fatal().map(|fatal| format!("{fatal}"));
-            let Some(reason) = fatal.or(failed) else { continue };
-            cluster.trace.tell(format_args!("{name} ended: {reason}"));
-            cluster.findings.report("no member ends by itself", format!("{name}: {reason}"));
+            let fatal = member.machine.take_fatal().map(Ending::from);
+            let Some(ending) = fatal.or(failed) else { continue };
+            let Ending { code, reason } = &ending;
+            cluster.trace.tell(format_args!("{name} ended with code {code}: {reason}"));
+            if !member.excused.lock().unwrap_or_else(PoisonError::into_inner).contains(code) {
+                cluster.findings.report("no member ends by itself", format!("{name}: {reason}"));
+            }
+            *member.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
             cluster.kill(number);
             revive(&cluster, number);
         }
@@ -347,6 +428,11 @@ fn start_name_server(parameters: &Parameters) -> NodeId {
     Handle::current().create_node().name("namesrv").ip(ip).init(init).build().id()
 }
 
+/// Where clients reach a member.
+pub fn client_address(number: usize) -> String {
+    format!("{}:{CLIENT_PORT}", member_ip(number))
+}
+
 fn member_ip(number: usize) -> String {
     format!("10.0.0.{}", number + 1)
 }
@@ -367,7 +453,17 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let ip = member_ip(number).parse().expect("an address");
     let node = Handle::current().create_node().name(&name).ip(ip).init(init).build().id();
     let running = Mutex::new(Running::Up);
-    Member { machine, node, log_dir, running, slot, stop, doomed: AtomicBool::new(false) }
+    Member {
+        machine,
+        node,
+        log_dir,
+        running,
+        slot,
+        stop,
+        doomed: AtomicBool::new(false),
+        excused: Mutex::default(),
+        ended: Mutex::default(),
+    }
 }
 
 /// One life of a member's process.
@@ -381,7 +477,7 @@ async fn serve(machine: Machine, config: BrokerConfig, slot: Arc<Mutex<Slot>>, s
             broker.shutdown().await;
             slot().stopped = true;
         }
-        Err(error) => slot().failed = Some(format!("it does not start: {error}")),
+        Err(error) => slot().failed = Some(Ending::from(&error)),
     }
     pending::<()>().await;
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
+use simulation::flaws::find_flaws;
 use simulation::machine::Flaw;
 use simulation::parameters::Parameters;
 use simulation::run::{Plan, Report, play};
@@ -27,6 +28,9 @@ struct Arguments {
     /// Processes at a time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Fail when a kind of fault struck less often than this in all --seeds together.
+    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    at_least: u64,
     /// Begin no seed after this many minutes.
     #[arg(long)]
     minutes: Option<f64>,
@@ -59,12 +63,14 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    simulation::memory::keep();
     if let Some(filter) = &arguments.log {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     if let Some(seeds) = arguments.seeds {
         let limit = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
-        let sweep = Sweep { seeds, jobs: arguments.jobs.max(1), limit };
+        let (jobs, at_least) = (arguments.jobs.max(1), arguments.at_least);
+        let sweep = Sweep { seeds, jobs, limit, at_least };
         return sweep.run().unwrap_or_else(|error| {
             eprintln!("the sweep cannot run: {error}");
             ExitCode::FAILURE
@@ -74,7 +80,7 @@ pub fn main() -> ExitCode {
         return tell(name, &arguments);
     }
     if let Some(seeds) = arguments.flaws {
-        return find_flaws(seeds, arguments.flaw.as_deref());
+        return find_flaws(seeds, arguments.jobs.max(1), arguments.flaw.as_deref());
     }
     let mut parameters = Parameters::of(arguments.seed);
     let mut again = format!("--seed {}", arguments.seed);
@@ -89,31 +95,6 @@ pub fn main() -> ExitCode {
     println!("{parameters}");
     let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
     finish(&report, &again)
-}
-
-/// Plays seeds with each mistake until a check finds it.
-fn find_flaws(seeds: u64, only: Option<&str>) -> ExitCode {
-    let mut missed = 0;
-    // A panic of the broker is how some mistakes are found; its words are in the finding.
-    std::panic::set_hook(Box::new(|_| {}));
-    let wanted = |flaw: &&Flaw| only.is_none_or(|name| flaw.name() == name);
-    for &flaw in Flaw::ALL.iter().filter(wanted) {
-        let found = (0..seeds).find_map(|seed| {
-            let parameters = Parameters { flaw: Some(flaw), ..Parameters::of(seed) };
-            let report = play(parameters, Plan::Swarm, Telling::Silent);
-            Some((seed, report.findings.first()?.clone()))
-        });
-        match found {
-            Some((seed, finding)) => {
-                println!("{:<24} found by seed {seed:>3}: {finding}", flaw.name());
-            }
-            None => {
-                missed += 1;
-                println!("{:<24} NOT FOUND by {seeds} seeds", flaw.name());
-            }
-        }
-    }
-    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {

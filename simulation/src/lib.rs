@@ -26,11 +26,15 @@ pub mod entropy;
 #[cfg(madsim)]
 pub mod faults;
 #[cfg(madsim)]
+pub mod flaws;
+#[cfg(madsim)]
 pub mod history;
 #[cfg(madsim)]
 pub mod invariants;
 #[cfg(madsim)]
 pub mod machine;
+#[cfg(madsim)]
+pub mod memory;
 #[cfg(madsim)]
 pub mod network;
 #[cfg(madsim)]

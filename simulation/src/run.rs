@@ -14,7 +14,7 @@ use madsim::task::NodeId;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::{Cluster, NAME_SERVER};
+use crate::cluster::{self, Cluster, NAME_SERVER};
 use crate::dice::Dice;
 use crate::faults::{self, Counts};
 use crate::history::{History, Outcome};
@@ -24,7 +24,7 @@ use crate::machine::Flaw;
 use crate::parameters::Parameters;
 use crate::scenarios::Scenario;
 use crate::trace::{Telling, Trace};
-use crate::workload::{Consume, Produce, consume, produce};
+use crate::workload::{Consume, KeepBooks, Produce, consume, keep_books, produce};
 use inspect::Inspector;
 pub use liveness::Took;
 
@@ -116,6 +116,9 @@ struct World {
 async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Report {
     // A run of this thread before may have left some.
     drop(raftmq::observe::take_applied());
+    drop(raftmq::observe::take_digests());
+    drop(raftmq::observe::take_masteries());
+    raftmq::mischief::stop();
     raftmq::buggify::set_apply_lag_ms(parameters.apply_lag_ms);
     raftmq::mistake::make(parameters.flaw.and_then(Flaw::mistake));
     let trace = Trace::begin(telling);
@@ -228,6 +231,15 @@ impl World {
             // It runs until its node is killed.
             drop(node.spawn(consume(with)));
         }
+        let members = 0..self.parameters.members;
+        let with = KeepBooks {
+            parameters: Arc::clone(&self.parameters),
+            members: members.map(cluster::client_address).collect(),
+            trace: self.trace.clone(),
+            findings: self.findings.clone(),
+        };
+        let node = Handle::current().get_node(self.consumers[0]).expect("it was made");
+        drop(node.spawn(keep_books(with)));
     }
 
     /// Faults strike for a while, whoever leads.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::faults::Kind;
+
 /// How a run's line of figures begins; what follows are `key=number` with spaces between. Of those that
 /// begin with `slowest_` a sweep keeps the largest, of all others the sum.
 pub const FIGURES: &str = "figures: ";
@@ -36,6 +38,8 @@ pub struct Sweep {
     pub jobs: usize,
     /// No seed is begun after this.
     pub limit: Option<Duration>,
+    /// How often each kind of fault has to strike for the sweep to count as one.
+    pub at_least: u64,
 }
 
 #[derive(Default)]
@@ -93,7 +97,9 @@ impl Sweep {
             }
         });
         totals.finish(began.elapsed());
-        Ok(if totals.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let all_kinds = totals.all_kinds_struck(self.at_least);
+        let good = totals.failed.is_empty() && all_kinds;
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -118,6 +124,16 @@ impl Totals {
             let _ = std::io::stdout().write_all(&output.stderr);
             let _ = std::io::stdout().write_all(&output.stdout);
         }
+    }
+
+    /// Whether every kind of fault struck so often; names those that did not.
+    fn all_kinds_struck(&self, at_least: u64) -> bool {
+        let rare = Kind::ALL.iter().filter(|kind| self.figure(kind.name()) < at_least);
+        let names: Vec<&str> = rare.map(|kind| kind.name()).collect();
+        if !names.is_empty() {
+            println!("fewer than {at_least} times each: {}", names.join(", "));
+        }
+        names.is_empty()
     }
 
     fn figure(&self, key: &str) -> u64 {

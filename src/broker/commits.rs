@@ -76,6 +76,14 @@ impl OffsetCommits {
 
     /// Takes a commit. With a reply the flush happens at once and the reply comes after it.
     pub fn commit(&self, key: OffsetKey, offset: i64, reply: Option<CommitReply>) {
+        #[cfg(madsim)]
+        let reply = match crate::mistake::made(crate::mistake::Mistake::AnswersCommitEarly) {
+            true => reply.and_then(|reply| {
+                reply(Ok(()));
+                None
+            }),
+            false => reply,
+        };
         let refused = {
             let mut gathering = self.gathering.lock();
             let full = gathering.commits.len() >= self.commits_max;

@@ -30,6 +30,9 @@ pub struct RouteTable {
     /// By broker name. Outlives the group's addresses, so that a late claim of an old leader finds
     /// it even after the new one's connection closed.
     pub(super) fences: BTreeMap<String, Fence>,
+    /// Tells it from those of other processes of a simulation.
+    #[cfg(madsim)]
+    life: u64,
 }
 
 /// The addresses behind a broker name.
@@ -101,14 +104,22 @@ impl RouteTable {
             groups: BTreeMap::new(),
             members: BTreeMap::new(),
             fences: BTreeMap::new(),
+            #[cfg(madsim)]
+            life: crate::observe::new_route_table(),
         }
     }
 
     /// Takes in a registration.
     pub fn register(&mut self, now_ms: i64, registration: Registration) -> Outcome {
-        if let Some(stale) = self.staleness(now_ms, &registration) {
+        let stale = self.staleness(now_ms, &registration);
+        #[cfg(madsim)]
+        let stale =
+            stale.filter(|_| !crate::mistake::made(crate::mistake::Mistake::RegistersWithoutTerm));
+        if let Some(stale) = stale {
             return stale;
         }
+        #[cfg(madsim)]
+        crate::observe::registered(self.life, &registration);
         let name = registration.broker_name.clone();
         let address = registration.broker_addr.clone();
         let id = registration.broker_id;

@@ -10,6 +10,7 @@
 //! Invariant: it is never kinder than the contract of [`Disk`], and never breaks it unless told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::ops::Range;
@@ -114,6 +115,13 @@ impl Inode {
     }
 }
 
+/// Files by their paths, as text: comparing paths part by part takes many times as long.
+type Names = BTreeMap<OsString, u64>;
+
+fn name_of(path: &Path) -> OsString {
+    path.as_os_str().to_os_string()
+}
+
 /// A change of names that no directory sync has made durable yet.
 enum Renaming {
     Create { path: PathBuf, inode: u64 },
@@ -122,13 +130,13 @@ enum Renaming {
 }
 
 impl Renaming {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+    fn apply(&self, names: &mut Names) {
         match self {
-            Self::Create { path, inode } => drop(names.insert(path.clone(), *inode)),
-            Self::Remove { path } => drop(names.remove(path)),
+            Self::Create { path, inode } => drop(names.insert(name_of(path), *inode)),
+            Self::Remove { path } => drop(names.remove(path.as_os_str())),
             Self::Rename { from, to, inode } => {
-                names.remove(from);
-                names.insert(to.clone(), *inode);
+                names.remove(from.as_os_str());
+                names.insert(name_of(to), *inode);
             }
         }
     }
@@ -154,8 +162,8 @@ impl Renaming {
 struct World {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
+    names: Names,
+    durable_names: Names,
     /// By directory.
     renamings: BTreeMap<PathBuf, Vec<Renaming>>,
     locks: BTreeSet<PathBuf>,
@@ -168,7 +176,8 @@ struct World {
     fail_sync_at: Option<u64>,
     fail_next_write: bool,
     bad_ranges: Vec<(PathBuf, Range<u64>)>,
-    capacity_bytes: Option<u64>,
+    /// Blocks that may be taken.
+    capacity: Option<usize>,
     slices_alive: bool,
 }
 
@@ -187,20 +196,27 @@ impl World {
     }
 
     fn inode(&mut self, path: &Path) -> io::Result<u64> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.get(path.as_os_str()).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn file(&mut self, inode: u64) -> &mut Inode {
         self.inodes.get_mut(&inode).expect("inodes live as long as their handles' life")
     }
 
+    fn used(&self) -> usize {
+        self.inodes.values().map(|inode| inode.allocated.len()).sum()
+    }
+
     /// Takes space for a write and says how many of its bytes find room.
     fn allocate(&mut self, inode: u64, offset: usize, bytes: usize) -> usize {
-        let Some(capacity) = self.capacity_bytes else { return bytes };
-        let used: usize = self.inodes.values().map(|inode| inode.allocated.len()).sum();
-        let mut left = (capacity as usize / BLOCK_BYTES).saturating_sub(used);
+        let blocks = offset / BLOCK_BYTES..(offset + bytes).div_ceil(BLOCK_BYTES);
+        let Some(capacity) = self.capacity else {
+            self.file(inode).allocated.extend(blocks);
+            return bytes;
+        };
+        let mut left = capacity.saturating_sub(self.used());
         let file = self.file(inode);
-        for block in offset / BLOCK_BYTES..(offset + bytes).div_ceil(BLOCK_BYTES) {
+        for block in blocks {
             if file.allocated.contains(&block) {
                 continue;
             }
@@ -228,7 +244,10 @@ impl World {
     fn read(&self, inode: u64, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
         for (path, bad) in &self.bad_ranges {
-            if self.names.get(path) == Some(&inode) && bad.start < end && offset < bad.end {
+            if self.names.get(path.as_os_str()) == Some(&inode)
+                && bad.start < end
+                && offset < bad.end
+            {
                 return Err(eio());
             }
         }
@@ -259,8 +278,18 @@ fn power_lost() -> io::Error {
     io::Error::other("power lost")
 }
 
+/// What a failing device answers.
+#[derive(Debug, thiserror::Error)]
+#[error("input/output error (injected)")]
+struct Injected;
+
 fn eio() -> io::Error {
-    io::Error::other("input/output error (injected)")
+    io::Error::other(Injected)
+}
+
+/// Whether the error is one that a test or simulation asked for, other than a loss of power.
+pub fn is_injected(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Injected>())
 }
 
 /// A hostile disk. Clones share it. Work for [`Lane::Prepare`] is done at once, work for
@@ -346,8 +375,8 @@ impl SimDisk {
     pub fn wipe(&self) {
         let mut world = self.world();
         let (life, calls, syncs) = (world.life + 1, world.calls, world.syncs);
-        let capacity_bytes = world.capacity_bytes;
-        *world = World { life, calls, syncs, capacity_bytes, ..World::default() };
+        let capacity = world.capacity;
+        *world = World { life, calls, syncs, capacity, ..World::default() };
     }
 
     /// Makes the `nth` file sync from now on fail: its bytes count as clean and are not durable.
@@ -361,21 +390,59 @@ impl SimDisk {
         self.world().fail_next_write = true;
     }
 
+    /// Plans nothing any more but a loss of power.
+    pub fn forget_failures(&self) {
+        let mut world = self.world();
+        world.fail_sync_at = None;
+        world.fail_next_write = false;
+        world.bad_ranges.clear();
+    }
+
+    /// Another disk that holds, durably, what some directories of this one do, each under another name.
+    pub fn copy_of(&self, renamed: &[(&Path, &Path)]) -> SimDisk {
+        let copy = SimDisk::new();
+        {
+            let (world, mut other) = (self.world(), copy.world());
+            for (path, inode) in &world.names {
+                let moved = renamed
+                    .iter()
+                    .find_map(|(from, to)| Some(to.join(Path::new(path).strip_prefix(from).ok()?)));
+                let Some(moved) = moved else { continue };
+                let name = name_of(&moved);
+                let live = world.inodes[inode].live.clone();
+                let file = Inode { durable: live.clone(), live, ..Inode::default() };
+                other.inodes.insert(*inode, file);
+                other.names.insert(name.clone(), *inode);
+                other.durable_names.insert(name, *inode);
+            }
+            other.next_inode = world.next_inode;
+        }
+        copy
+    }
+
+    /// Checksums of all files, by name, as a reader sees them now.
+    pub fn contents(&self) -> BTreeMap<OsString, u32> {
+        let world = self.world();
+        let checksum = |inode: &u64| crc32fast::hash(&world.inodes[inode].live);
+        world.names.iter().map(|(name, inode)| (name.clone(), checksum(inode))).collect()
+    }
+
     /// Makes reads that touch these bytes fail.
     pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
         self.world().bad_ranges.push((path.to_path_buf(), range));
     }
 
-    /// Bounds the space that files may take, in blocks of 4096 bytes; `None` for no bound. Space
-    /// written before the bound was set does not count.
-    pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
-        self.world().capacity_bytes = bytes;
+    /// Bounds the space that files may take beyond what they take now, in blocks of 4096 bytes; `None`
+    /// for no bound. What was written once may be written again without room.
+    pub fn set_capacity_bytes(&self, more: Option<u64>) {
+        let mut world = self.world();
+        world.capacity = more.map(|bytes| world.used() + bytes as usize / BLOCK_BYTES);
     }
 
     /// Inverts one bit of a file, on the medium and in the cache. False when there is no such byte.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) -> bool {
         let mut world = self.world();
-        let Some(inode) = world.names.get(path).copied() else { return false };
+        let Some(inode) = world.names.get(path.as_os_str()).copied() else { return false };
         let (file, at) = (world.file(inode), offset as usize);
         let Some(byte) = file.live.get_mut(at) else { return false };
         *byte ^= 1 << (bit % 8);
@@ -390,18 +457,23 @@ impl SimDisk {
         self.world().slices_alive = alive;
     }
 
-    /// What a range of a file, or the part of it that there is, would be if power went right now.
-    pub fn durable(&self, path: &Path, range: Range<u64>) -> Option<Vec<u8>> {
+    /// Lends what a range of a file, or the part of it that there is, would be if power went right now.
+    pub fn durable<R>(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
         let world = self.world();
-        let durable = &world.inodes[world.durable_names.get(path)?].durable;
+        let durable = &world.inodes[world.durable_names.get(path.as_os_str())?].durable;
         let end = usize::try_from(range.end).ok()?.min(durable.len());
-        Some(durable.get(usize::try_from(range.start).ok()?..end)?.to_vec())
+        Some(look(durable.get(usize::try_from(range.start).ok()?..end)?))
     }
 
     /// The bytes of a file as a reader sees them now.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let world = self.world();
-        let inode = world.names.get(path)?;
+        let inode = world.names.get(path.as_os_str())?;
         Some(world.inodes[inode].live.clone())
     }
 }
@@ -432,7 +504,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let (life, inode) = self.now(|world| {
-            if world.names.contains_key(path) {
+            if world.names.contains_key(path.as_os_str()) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             world.next_inode += 1;
@@ -450,17 +522,20 @@ impl Disk for SimDisk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.now(|world| Ok(world.names.contains_key(path)))
+        self.now(|world| Ok(world.names.contains_key(path.as_os_str())))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.now(|world| {
-            let below = world.names.range(dir.to_path_buf()..).map(|(path, _)| path);
+            let mut prefix = name_of(dir);
+            if !prefix.as_encoded_bytes().ends_with(b"/") {
+                prefix.push("/");
+            }
+            let below = world.names.range(prefix.clone()..).map(|(path, _)| path);
             let inside = below
-                .take_while(|path| path.starts_with(dir))
-                .filter(|path| path.parent() == Some(dir));
-            let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
-            Ok(inside.filter_map(name).collect())
+                .map_while(|path| path.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes()));
+            let names = inside.filter(|name| !name.contains(&b'/'));
+            Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
         })
     }
 

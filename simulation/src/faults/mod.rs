@@ -3,7 +3,9 @@
 //! Invariant: every kind has a name that the command line prints and counts; a fault is counted when it
 //! strikes, not when it is planned.
 
+mod disks;
 mod lost_disk;
+mod messages;
 mod nemesis;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ pub enum Kind {
     PowerAll,
     /// Power goes in the middle of a disk call.
     PowerAtCall,
+    /// A disk finishes nothing for a while, and then the power goes.
+    PowerWhileStalled,
+    /// A machine loses power, and for a while its peers' connections seem open.
+    HalfOpen,
     /// A process gets no time for a while.
     Pause,
     /// A member is asked to stop, and started again.
@@ -41,6 +47,14 @@ pub enum Kind {
     Loss,
     /// A link comes and goes.
     Flap,
+    /// Members' messages to each other arrive more than once.
+    Repeated,
+    /// Members' messages to each other overtake each other.
+    Reordered,
+    /// Members' messages to each other get lost one by one.
+    Dropped,
+    /// One member's messages to another take long.
+    SlowLink,
     /// A machine's disk becomes slow.
     SlowDisk,
     /// A machine's disk finishes nothing for a while.
@@ -49,6 +63,14 @@ pub enum Kind {
     FullDisk,
     /// A machine's disk is lost, and an empty one is in its place.
     LostDisk,
+    /// A disk has no room left for a while.
+    NoSpace,
+    /// A sync fails: what it was to make durable counts as clean, and is not durable.
+    SyncError,
+    /// A write fails, half done.
+    WriteError,
+    /// A machine starts with another's disk.
+    ForeignDisk,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -63,6 +85,8 @@ impl Kind {
         Kind::PowerOne,
         Kind::PowerAll,
         Kind::PowerAtCall,
+        Kind::PowerWhileStalled,
+        Kind::HalfOpen,
         Kind::Pause,
         Kind::Stop,
         Kind::IsolateLeader,
@@ -71,10 +95,18 @@ impl Kind {
         Kind::Bridge,
         Kind::Loss,
         Kind::Flap,
+        Kind::Repeated,
+        Kind::Reordered,
+        Kind::Dropped,
+        Kind::SlowLink,
         Kind::SlowDisk,
         Kind::StalledDisk,
         Kind::FullDisk,
         Kind::LostDisk,
+        Kind::NoSpace,
+        Kind::SyncError,
+        Kind::WriteError,
+        Kind::ForeignDisk,
         Kind::ClockJump,
         Kind::NameServer,
     ];
@@ -87,6 +119,8 @@ impl Kind {
             Kind::PowerOne => "power-one",
             Kind::PowerAll => "power-all",
             Kind::PowerAtCall => "power-at-call",
+            Kind::PowerWhileStalled => "power-while-stalled",
+            Kind::HalfOpen => "half-open",
             Kind::Pause => "pause",
             Kind::Stop => "stop",
             Kind::IsolateLeader => "isolate-leader",
@@ -95,10 +129,18 @@ impl Kind {
             Kind::Bridge => "bridge",
             Kind::Loss => "loss",
             Kind::Flap => "flap",
+            Kind::Repeated => "repeated",
+            Kind::Reordered => "reordered",
+            Kind::Dropped => "dropped",
+            Kind::SlowLink => "slow-link",
             Kind::SlowDisk => "slow-disk",
             Kind::StalledDisk => "stalled-disk",
             Kind::FullDisk => "full-disk",
             Kind::LostDisk => "lost-disk",
+            Kind::NoSpace => "no-space",
+            Kind::SyncError => "sync-error",
+            Kind::WriteError => "write-error",
+            Kind::ForeignDisk => "foreign-disk",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
         }

@@ -13,7 +13,6 @@ use tokio::time::sleep;
 use super::{Counts, Kind};
 use crate::cluster::Cluster;
 use crate::dice::Dice;
-use crate::machine::Pace;
 use crate::parameters::Parameters;
 
 /// Torments the cluster until told to stop.
@@ -44,14 +43,17 @@ pub fn heal(cluster: &Cluster, parameters: &Parameters) {
     for (number, member) in cluster.members.iter().enumerate() {
         member.machine.pace.set(|pace| *pace = parameters.disk.clone());
         member.machine.fill(0);
+        member.machine.disk.set_capacity_bytes(None);
+        member.machine.disk.forget_failures();
         cluster.resume(number);
     }
+    raftmq::mischief::stop();
     cluster.start_name_server_again();
 }
 
 pub(super) struct Nemesis {
     pub(super) cluster: Arc<Cluster>,
-    parameters: Arc<Parameters>,
+    pub(super) parameters: Arc<Parameters>,
     pub(super) counts: Counts,
     stop: watch::Receiver<bool>,
 }
@@ -66,7 +68,7 @@ impl Nemesis {
         }
     }
 
-    fn node(&self, number: usize) -> NodeId {
+    pub(super) fn node(&self, number: usize) -> NodeId {
         self.cluster.members[number].node
     }
 
@@ -75,12 +77,12 @@ impl Nemesis {
     }
 
     /// The leader, or anybody when there is none.
-    fn leader_or_any(&self, dice: &mut Dice) -> usize {
+    pub(super) fn leader_or_any(&self, dice: &mut Dice) -> usize {
         let any = self.any(dice);
         self.cluster.leader().unwrap_or(any)
     }
 
-    fn two(&self, dice: &mut Dice) -> (usize, usize) {
+    pub(super) fn two(&self, dice: &mut Dice) -> (usize, usize) {
         let members = self.cluster.members.len();
         let one = dice.below(members);
         (one, (one + 1 + dice.below(members - 1)) % members)
@@ -130,17 +132,6 @@ impl Nemesis {
                 self.cluster.network.heal();
             }
             Kind::Flap => self.flap(dice).await,
-            Kind::SlowDisk | Kind::StalledDisk => self.hinder(kind, dice, long_ms).await,
-            Kind::FullDisk => {
-                let victim = self.leader_or_any(dice);
-                let machine = self.cluster.members[victim].machine.clone();
-                let used_percent = dice.pick(&[80, 87, 87, 95]) as u8;
-                let name = &machine.name;
-                self.cluster.trace.tell(format_args!("{name}'s disk is {used_percent} % full"));
-                machine.fill(used_percent);
-                self.wait_ms(long_ms).await;
-                machine.fill(0);
-            }
             Kind::LostDisk => self.lose_disk(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
@@ -148,6 +139,17 @@ impl Nemesis {
                 self.wait_ms(long_ms).await;
                 self.cluster.start_name_server_again();
             }
+            Kind::Repeated | Kind::Reordered | Kind::Dropped | Kind::SlowLink | Kind::HalfOpen => {
+                self.messages_fail(kind, dice, long_ms).await
+            }
+            Kind::SlowDisk
+            | Kind::StalledDisk
+            | Kind::FullDisk
+            | Kind::NoSpace
+            | Kind::SyncError
+            | Kind::WriteError
+            | Kind::PowerWhileStalled
+            | Kind::ForeignDisk => self.disk_fails(kind, dice, long_ms).await,
         }
     }
 
@@ -209,24 +211,6 @@ impl Nemesis {
             self.cluster.network.heal();
             self.wait_ms(dice.between(10, 400)).await;
         }
-    }
-
-    async fn hinder(&mut self, kind: Kind, dice: &mut Dice, long_ms: u64) {
-        let victim = self.leader_or_any(dice);
-        let member = &self.cluster.members[victim];
-        let slow_us = dice.pick(&[20_000, 100_000, 500_000]);
-        let (name, pacemaker) = (member.machine.name.clone(), member.machine.pace.clone());
-        if kind == Kind::SlowDisk {
-            self.cluster.trace.tell(format_args!("{name}'s disk takes up to {slow_us} us"));
-            pacemaker.set(|pace| *pace = Pace { most_us: slow_us, ..pace.clone() });
-        } else {
-            self.cluster.trace.tell(format_args!("{name}'s disk stalls"));
-            pacemaker.set(|pace| pace.stalled = true);
-        }
-        self.wait_ms(long_ms).await;
-        self.cluster.trace.tell(format_args!("{name}'s disk is as before"));
-        let pace = self.parameters.disk.clone();
-        pacemaker.set(|now| *now = pace);
     }
 
     fn jump(&self, dice: &mut Dice) {

@@ -1,8 +1,10 @@
 //! Whoever leads was voted for by a majority, and those votes are on disks: not in caches.
 //!
-//! Looked up when a leader is seen, in what each simulated disk would keep if power went right then. A
-//! voter may have moved on to a later term since, but never back: else it could vote twice.
+//! Looked up when a leader is first seen and now and again, in what each simulated disk would keep if
+//! power went right then. A voter may have moved on to a later term since, but never back: else it could
+//! vote twice.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use raft_log::fault::SimDisk;
@@ -17,15 +19,41 @@ const FILE_BYTES: u64 = 8192;
 /// The vote of a member that lost its disk, in a term in which it may have given one.
 const NOBODY: u64 = u64::MAX;
 
+/// A leader is looked at again after it was seen so often.
+const AGAIN_AFTER: u32 = 16;
+
+/// Whose votes were looked for.
+#[derive(Default)]
+pub struct DurableVotes {
+    /// How often a leader of a term was seen, by leader and term.
+    seen: BTreeMap<(u64, u64), u32>,
+}
+
+impl DurableVotes {
+    /// A member's status, and the disks of all members with the directories of their logs.
+    pub fn seen<'a>(
+        &mut self,
+        status: &ReplicaStatus,
+        disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
+        findings: &Findings,
+    ) {
+        if status.role != Role::Leader {
+            return;
+        }
+        let count = self.seen.entry((status.member, status.term.0)).or_default();
+        if count.is_multiple_of(AGAIN_AFTER) {
+            check(status, disks, findings);
+        }
+        *count += 1;
+    }
+}
+
 /// Looks at the disks of all members for the votes that made one of them leader.
-pub fn check<'a>(
+fn check<'a>(
     status: &ReplicaStatus,
     disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
     findings: &Findings,
 ) {
-    if status.role != Role::Leader {
-        return;
-    }
     let quorum = disks.len() / 2 + 1;
     let promised: Vec<Option<(u64, u64)>> =
         disks.map(|(machine, dir)| vote(machine, dir)).collect();
@@ -50,7 +78,7 @@ fn vote(machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
 
 /// Term and vote that a disk would keep.
 fn durable(disk: &SimDisk, dir: &Path) -> Option<(u64, u64)> {
-    let bytes = disk.durable(&dir.join(FILE), 0..FILE_BYTES)?;
-    let (term, vote) = raft_log::term_and_vote(&bytes)?;
+    let found = disk.durable(&dir.join(FILE), 0..FILE_BYTES, raft_log::term_and_vote);
+    let (term, vote) = found??;
     Some((term.0, vote))
 }

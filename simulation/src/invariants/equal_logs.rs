@@ -16,6 +16,7 @@ use raftmq::state::{QueueRun, State, payload};
 use raftmq::store::log::{CommittedLog, LogEntry};
 
 use super::Findings;
+use super::ordered_time::OrderedTime;
 
 const INVARIANT: &str = "committed logs are byte-identical";
 const REBUILT: &str = "the state follows from the log";
@@ -121,10 +122,15 @@ impl EqualLogs {
         findings: &Findings,
     ) -> (Vec<Stored>, i64) {
         let (mut state, mut stored) = (State::default(), Vec::new());
+        let mut time = OrderedTime::default();
         for entry in &self.entries {
-            if let Err(error) = apply(&mut state, entry, &mut stored) {
-                findings.report(REBUILT, format!("entry {}: {error}", entry.index));
-                break;
+            match apply(&mut state, entry, &mut stored) {
+                Ok(Some(stamp_ms)) => time.seen(entry.index.0, stamp_ms, findings),
+                Ok(None) => {}
+                Err(error) => {
+                    findings.report(REBUILT, format!("entry {}: {error}", entry.index));
+                    break;
+                }
             }
             let digest = seen(entry.index.0).filter(|digest| *digest != state.digest());
             if let Some(digest) = digest {
@@ -144,9 +150,14 @@ fn same(one: &LogEntry, other: &LogEntry) -> bool {
         == (other.index, other.term, other.position, other.payload_position, &other.payload)
 }
 
-fn apply(state: &mut State, entry: &LogEntry, stored: &mut Vec<Stored>) -> Result<(), String> {
+/// Applies an entry; its store timestamp, if it has one.
+fn apply(
+    state: &mut State,
+    entry: &LogEntry,
+    stored: &mut Vec<Stored>,
+) -> Result<Option<i64>, String> {
     if entry.payload.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let parsed = payload::parse(&entry.payload).map_err(|error| error.to_string())?;
     let mut runs: Vec<QueueRun> = Vec::new();
@@ -154,7 +165,7 @@ fn apply(state: &mut State, entry: &LogEntry, stored: &mut Vec<Stored>) -> Resul
         take(&record.map_err(|error| error.to_string())?, &mut runs, stored);
     }
     state.apply(entry.position, &parsed.batch, &runs);
-    Ok(())
+    Ok(Some(parsed.batch.store_timestamp_ms))
 }
 
 fn take(record: &RecordView<'_>, runs: &mut Vec<QueueRun>, stored: &mut Vec<Stored>) {

@@ -10,14 +10,11 @@ const INVARIANT: &str = "equal state at equal index";
 #[derive(Default)]
 pub struct EqualState {
     digests: BTreeMap<u64, (String, u32)>,
-    /// The index at which each member was looked at last.
-    last: BTreeMap<String, u64>,
 }
 
 impl EqualState {
     /// A member's state.
     pub fn seen(&mut self, member: &str, applied: u64, digest: u32, findings: &Findings) {
-        self.last.insert(member.to_owned(), applied);
         let (first, known) =
             self.digests.entry(applied).or_insert_with(|| (member.to_owned(), digest));
         if *known != digest {
@@ -26,11 +23,6 @@ impl EqualState {
                 format!("at {applied} {first} has {known:08x} and {member} has {digest:08x}"),
             );
         }
-    }
-
-    /// Whether this member was looked at just there.
-    pub fn knows(&self, member: &str, applied: u64) -> bool {
-        self.last.get(member) == Some(&applied)
     }
 
     /// What members had at an index, if one was looked at there.

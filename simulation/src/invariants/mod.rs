@@ -3,10 +3,14 @@
 //! Invariant: a check looks at what a run left behind (disks, histories, states), never at what a
 //! member says was done; and it only ever adds findings.
 
+pub mod derived_files;
 pub mod durable_votes;
 pub mod equal_logs;
 pub mod equal_state;
+pub mod kept_progress;
+pub mod newest_registration;
 pub mod one_leader;
+pub mod ordered_time;
 pub mod quorum_durable;
 
 use std::fmt;

@@ -72,10 +72,12 @@ impl QuorumDurable {
         let Ok(at) = u64::try_from(position) else { return false };
         let start = at / segment_bytes * segment_bytes;
         let path = dir.join(format!("{start:020}"));
-        let Some(bytes) = disk.durable(&path, at - start..segment_bytes) else { return false };
-        RecordView::parse(&bytes).is_ok_and(|record| {
-            record.physical_offset == position
-                && message::number_of(record.body, body_bytes_max) == Some(message)
-        })
+        let is_it = |bytes: &[u8]| {
+            RecordView::parse(bytes).is_ok_and(|record| {
+                record.physical_offset == position
+                    && message::number_of(record.body, body_bytes_max) == Some(message)
+            })
+        };
+        disk.durable(&path, at - start..segment_bytes, is_it).unwrap_or(false)
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use raft_log::DiskFile;
-use raft_log::fault::{SimFile, SimMap};
+use raft_log::fault::{SimFile, SimMap, is_injected};
 use raftmq::mistake::Mistake;
 
 /// Bytes of a page.
@@ -35,6 +35,14 @@ pub enum Flaw {
     ShortWrite,
     /// Writes to every eighth page of a segment go to the wrong place.
     MisdirectedWrite,
+    /// A sync that failed counts as one that did not.
+    SyncErrorIgnored,
+    /// A write that failed counts as one that did not.
+    WriteErrorIgnored,
+    /// A write that found no room counts as one that did.
+    NoRoomIgnored,
+    /// What would not change a file is not written.
+    UnchangedNotWritten,
     /// The broker itself makes a mistake.
     Broker(Mistake),
 }
@@ -50,6 +58,10 @@ impl Flaw {
         Flaw::RenamedBeforeSynced,
         Flaw::ShortWrite,
         Flaw::MisdirectedWrite,
+        Flaw::SyncErrorIgnored,
+        Flaw::WriteErrorIgnored,
+        Flaw::NoRoomIgnored,
+        Flaw::UnchangedNotWritten,
         Flaw::Broker(Mistake::ReportsBeforeSync),
         Flaw::Broker(Mistake::VotesBeforeSync),
         Flaw::Broker(Mistake::AnswersForAnother),
@@ -58,6 +70,11 @@ impl Flaw {
         Flaw::Broker(Mistake::AppliesWithClock),
         Flaw::Broker(Mistake::TrustsCheckpoint),
         Flaw::Broker(Mistake::LostDiskVotesAtOnce),
+        Flaw::Broker(Mistake::RestoresHalf),
+        Flaw::Broker(Mistake::LosesUnits),
+        Flaw::Broker(Mistake::RegistersWithoutTerm),
+        Flaw::Broker(Mistake::TimeGoesBack),
+        Flaw::Broker(Mistake::AnswersCommitEarly),
     ];
 
     /// As the command line has it.
@@ -71,6 +88,10 @@ impl Flaw {
             Flaw::RenamedBeforeSynced => "renamed-before-synced",
             Flaw::ShortWrite => "short-write",
             Flaw::MisdirectedWrite => "misdirected-write",
+            Flaw::SyncErrorIgnored => "sync-error-ignored",
+            Flaw::WriteErrorIgnored => "write-error-ignored",
+            Flaw::NoRoomIgnored => "no-room-ignored",
+            Flaw::UnchangedNotWritten => "unchanged-not-written",
             Flaw::Broker(Mistake::ReportsBeforeSync) => "reports-before-sync",
             Flaw::Broker(Mistake::VotesBeforeSync) => "votes-before-sync",
             Flaw::Broker(Mistake::AnswersForAnother) => "answers-for-another",
@@ -79,6 +100,11 @@ impl Flaw {
             Flaw::Broker(Mistake::AppliesWithClock) => "applies-with-clock",
             Flaw::Broker(Mistake::TrustsCheckpoint) => "trusts-checkpoint",
             Flaw::Broker(Mistake::LostDiskVotesAtOnce) => "lost-disk-votes-at-once",
+            Flaw::Broker(Mistake::RestoresHalf) => "restores-half",
+            Flaw::Broker(Mistake::LosesUnits) => "loses-units",
+            Flaw::Broker(Mistake::RegistersWithoutTerm) => "registers-without-term",
+            Flaw::Broker(Mistake::TimeGoesBack) => "time-goes-back",
+            Flaw::Broker(Mistake::AnswersCommitEarly) => "answers-commit-early",
         }
     }
 
@@ -144,6 +170,15 @@ impl FlawedFile {
         self.flaw.is_some_and(|flaw| flaw.skips_sync(self.kind))
     }
 
+    /// Whether a file's bytes are these already, and so are not written again.
+    fn is_left(&self, bytes: &[u8], offset: u64) -> bool {
+        if self.flaw != Some(Flaw::UnchangedNotWritten) {
+            return false;
+        }
+        let mut present = vec![0; bytes.len()];
+        self.file.read_at(&mut present, offset).is_ok() && present == bytes
+    }
+
     /// Where and how much a flawed write goes; none when it is not this one's turn. Whose turn it is
     /// follows from the place written to.
     fn astray(&self, bytes: usize, offset: u64) -> Option<(usize, u64)> {
@@ -155,6 +190,26 @@ impl FlawedFile {
             _ => None,
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Write,
+    Sync,
+}
+
+/// What a program that ignores some errors takes an outcome for. That its machine has no power any more
+/// it cannot ignore.
+fn ignoring(flaw: Option<Flaw>, deed: Deed, outcome: io::Result<()>) -> io::Result<()> {
+    let Err(error) = outcome else { return Ok(()) };
+    let no_room = error.kind() == io::ErrorKind::StorageFull;
+    let ignored = match flaw {
+        Some(Flaw::SyncErrorIgnored) => deed == Deed::Sync && is_injected(&error),
+        Some(Flaw::WriteErrorIgnored) => deed == Deed::Write && is_injected(&error),
+        Some(Flaw::NoRoomIgnored) => no_room,
+        _ => false,
+    };
+    if ignored { Ok(()) } else { Err(error) }
 }
 
 impl DiskFile for FlawedFile {
@@ -173,17 +228,22 @@ impl DiskFile for FlawedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self.astray(bytes.len(), offset) {
+        if self.is_left(bytes, offset) {
+            return Ok(());
+        }
+        let written = match self.astray(bytes.len(), offset) {
             Some((kept, offset)) => self.file.write_at(&bytes[..kept], offset),
             None => self.file.write_at(bytes, offset),
-        }
+        };
+        ignoring(self.flaw, Deed::Write, written)
     }
 
     fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()> {
-        match self.astray(pages.len(), offset) {
-            Some((kept, offset)) => self.file.write_at(&pages[..kept], offset)?,
-            None => return self.file.write_pages(pages, offset, durable && !self.skips_sync()),
-        }
+        let written = match self.astray(pages.len(), offset) {
+            Some((kept, offset)) => self.file.write_at(&pages[..kept], offset),
+            None => self.file.write_pages(pages, offset, false),
+        };
+        ignoring(self.flaw, Deed::Write, written)?;
         if durable { self.sync_now() } else { Ok(()) }
     }
 
@@ -196,7 +256,10 @@ impl DiskFile for FlawedFile {
     }
 
     fn sync_now(&self) -> io::Result<()> {
-        if self.skips_sync() { Ok(()) } else { self.file.sync_now() }
+        if self.skips_sync() {
+            return Ok(());
+        }
+        ignoring(self.flaw, Deed::Sync, self.file.sync_now())
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {

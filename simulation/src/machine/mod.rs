@@ -9,7 +9,7 @@ mod flaw;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_log::Fatal;
 use raft_log::fault::{Loss, SimDisk};
@@ -44,6 +44,8 @@ pub struct Machine {
     dice: Arc<Mutex<Dice>>,
     /// How full the disk says it is.
     used_percent: Arc<AtomicU8>,
+    /// Another machine's disk in the place of its own.
+    foreign: Arc<Mutex<Option<SimDisk>>>,
     /// Why its process said it must end.
     fatal: Arc<Mutex<Option<Fatal>>>,
     /// Its disk holds all that its member ever promised; not so at first, and not for a while after the
@@ -69,6 +71,7 @@ impl Machine {
             flaw,
             dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
             used_percent: Arc::default(),
+            foreign: Arc::default(),
             fatal: Arc::default(),
             remembers: Arc::default(),
         }
@@ -76,10 +79,17 @@ impl Machine {
 
     /// What a process that starts now runs on.
     pub fn boot(&self) -> Boot {
-        Boot {
-            disk: TimedDisk::new(self.disk.clone(), self.pace.clone(), self.flaw),
-            machine: self.clone(),
-        }
+        let disk = self.foreign().clone().unwrap_or_else(|| self.disk.clone());
+        Boot { disk: TimedDisk::new(disk, self.pace.clone(), self.flaw), machine: self.clone() }
+    }
+
+    fn foreign(&self) -> MutexGuard<'_, Option<SimDisk>> {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts another machine's disk in the place of its own, or its own back; for the next process.
+    pub fn mount(&self, foreign: Option<SimDisk>) {
+        *self.foreign() = foreign;
     }
 
     /// Sets how full the disk says it is.
@@ -91,6 +101,9 @@ impl Machine {
     pub fn process_ended(&self) {
         self.checkpoint.process_ended();
         self.disk.restart(Loss::Nothing);
+        if let Some(foreign) = &*self.foreign() {
+            foreign.restart(Loss::Nothing);
+        }
     }
 
     /// Its disk, and all that was on it, is gone; there is an empty one in its place.

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use madsim::task::NodeId;
 use raft_log::fault::Loss;
 use tokio::time::sleep;
 
 use super::World;
 use crate::cluster::Cluster;
 use crate::invariants::Findings;
-use crate::invariants::durable_votes;
+use crate::invariants::derived_files;
+use crate::invariants::durable_votes::DurableVotes;
 use crate::invariants::equal_logs::EqualLogs;
 use crate::invariants::equal_state::EqualState;
+use crate::invariants::newest_registration::NewestRegistration;
 use crate::invariants::one_leader::OneLeader;
 use crate::oracle::{self, Placed};
 use crate::workload::{TOPIC, message};
@@ -27,8 +30,10 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Default)]
 struct Seen {
     one_leader: OneLeader,
+    durable_votes: DurableVotes,
     equal_state: EqualState,
     equal_logs: EqualLogs,
+    newest_registration: NewestRegistration,
     /// Last status of each member that was noted.
     noted: BTreeMap<usize, (u64, Option<u64>, bool)>,
 }
@@ -63,9 +68,17 @@ impl Inspector {
         (seen.one_leader.terms(), seen.equal_state.indexes())
     }
 
-    /// A last look at what runs; whatever was acknowledged has been applied by somebody by now.
+    /// A last look at what runs, and at the states that it came to; whatever was acknowledged has been
+    /// applied by somebody by now.
     pub(super) fn look(&self, world: &World) {
-        self.seen().look(&world.cluster, &world.findings);
+        let mut seen = self.seen();
+        seen.look(&world.cluster, &world.findings);
+        for member in &world.cluster.members {
+            let Some(live) = member.live() else { continue };
+            let (name, applied) = (&member.machine.name, live.view.applied().0);
+            seen.equal_state.seen(name, applied, live.view.digest(), &world.findings);
+            derived_files::check(name, &live.view, &world.findings);
+        }
     }
 
     /// Takes the disks of stopped members apart, and judges what clients were told.
@@ -121,9 +134,13 @@ impl Seen {
     fn look(&mut self, cluster: &Cluster, findings: &Findings) {
         cluster.note_memories();
         for (node, entry) in raftmq::observe::take_applied() {
-            let member = cluster.members.iter().find(|member| member.node == node);
-            let name = member.map_or("a stranger", |member| member.machine.name.as_str());
-            self.equal_logs.seen(name, entry, findings);
+            self.equal_logs.seen(name_of(cluster, node), entry, findings);
+        }
+        for (node, index, digest) in raftmq::observe::take_digests() {
+            self.equal_state.seen(name_of(cluster, node), index.0, digest, findings);
+        }
+        for mastery in raftmq::observe::take_masteries() {
+            self.newest_registration.seen(mastery, findings);
         }
         for (number, member) in cluster.members.iter().enumerate() {
             let name = &member.machine.name;
@@ -132,13 +149,7 @@ impl Seen {
             self.one_leader.seen(&status, findings);
             let disks = cluster.members.iter();
             let disks = disks.map(|member| (&member.machine, member.log_dir.as_path()));
-            durable_votes::check(&status, disks, findings);
-            let applied = live.view.applied().0;
-            // Every index at rest, every sixteenth under load: a digest costs as much as an entry.
-            let rests = applied == status.last_index.0;
-            if (rests || applied.is_multiple_of(16)) && !self.equal_state.knows(name, applied) {
-                self.equal_state.seen(name, applied, live.view.digest(), findings);
-            }
+            self.durable_votes.seen(&status, disks, findings);
             let place = (status.term.0, status.leader, status.serving);
             if self.noted.insert(number, place) != Some(place) {
                 cluster.trace.note(format_args!(
@@ -151,4 +162,9 @@ impl Seen {
             }
         }
     }
+}
+
+fn name_of(cluster: &Cluster, node: NodeId) -> &str {
+    let member = cluster.members.iter().find(|member| member.node == node);
+    member.map_or("a stranger", |member| member.machine.name.as_str())
 }

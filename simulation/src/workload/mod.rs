@@ -1,9 +1,11 @@
 //! What clients do while things go wrong: send and consume, with the shipped client.
 
+mod bookkeeper;
 mod consumer;
 pub mod message;
 mod producer;
 
+pub use bookkeeper::{KeepBooks, keep_books};
 pub use consumer::{Consume, consume};
 pub use producer::{Produce, produce};
 

@@ -123,6 +123,8 @@ impl Machine for GroupMachine {
         };
         self.shared.applied_end.store(entry.end().0, Ordering::Release);
         self.shared.applied.store(entry.index.0, Ordering::Release);
+        #[cfg(madsim)]
+        crate::observe::state(entry.index, || self.shared.state.read().digest());
         if let Some(pending) = pending {
             pending.applied(entry.index);
         }

@@ -189,6 +189,10 @@ impl Sequencer for GroupSequencer {
             return None;
         }
         self.last_store_timestamp_ms = self.last_store_timestamp_ms.max(slot.now_ms);
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::TimeGoesBack) {
+            self.last_store_timestamp_ms = slot.now_ms;
+        }
         Some(plan.write(slot, self.last_store_timestamp_ms, payload))
     }
 

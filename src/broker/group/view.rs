@@ -149,6 +149,15 @@ impl GroupView {
         self.shared.state.read().digest()
     }
 
+    /// The closed extents whose index is not what the log gives.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    #[cfg(madsim)]
+    pub fn derived_differences(&self) -> Result<Vec<u64>, StoreError> {
+        self.shared.extents.differences()
+    }
+
     /// The queue in its topic's present life and its bounds; none when there is no such queue.
     pub(super) fn queue<'a>(
         &self,

@@ -65,6 +65,8 @@ pub(super) async fn run(
                 tracing::info!(group = %identity.group, peer = peer.id, "connected to peer");
                 last_failure.clear();
                 backoff.reset();
+                #[cfg(madsim)]
+                crate::mischief::connected(peer.id);
                 peer.connected.store(true, Ordering::Relaxed);
                 let _ = events.send(PeerEvent::Reachable { peer: peer.id }).await;
                 let broken = speak(stream, &peer, &mut queued).await;
@@ -145,6 +147,8 @@ async fn speak(stream: TcpStream, peer: &Peer, queued: &mut mpsc::Receiver<Parce
             },
             () = sleep(KEEPALIVE) => frames.put_keepalive(),
         }
+        #[cfg(madsim)]
+        crate::mischief::link_delay(peer.id).await;
         if let Err(error) = write(&mut writer, &mut frames).await {
             return error;
         }
@@ -154,7 +158,10 @@ async fn speak(stream: TcpStream, peer: &Peer, queued: &mut mpsc::Receiver<Parce
 /// Nothing is ever said on this half: whatever comes is its end.
 async fn closed(reader: &mut (impl AsyncRead + Unpin)) -> io::Error {
     let mut byte = [0];
-    match reader.read(&mut byte).await {
+    let read = reader.read(&mut byte).await;
+    #[cfg(madsim)]
+    crate::mischief::connection_ended().await;
+    match read {
         Ok(0) => io::Error::new(io::ErrorKind::ConnectionReset, "the peer closed it"),
         Ok(_) => io::Error::new(io::ErrorKind::InvalidData, "unexpected bytes from the peer"),
         Err(error) => error,
@@ -171,13 +178,27 @@ fn gather(
     let mut next = Some(parcel);
     while let Some(parcel) = next {
         peer.queued_bytes.fetch_sub(wire::queued_bytes(&parcel), Ordering::Relaxed);
+        #[cfg(not(madsim))]
         frames.put_parcel(parcel);
+        #[cfg(madsim)]
+        match parcel {
+            Parcel::Raft(message) => crate::mischief::upset(peer.id, message)
+                .into_iter()
+                .for_each(|one| frames.put_message(one)),
+            standing @ Parcel::Standing { .. } => frames.put_parcel(standing),
+        }
         next = if frames.bytes() < WRITE_BYTES { queued.try_recv().ok() } else { None };
     }
 }
 
 async fn write(writer: &mut (impl AsyncWrite + Unpin), frames: &mut FrameBuffer) -> io::Result<()> {
-    write_all(writer, frames, WRITE_PATIENCE).await
+    let written = write_all(writer, frames, WRITE_PATIENCE).await;
+    #[cfg(madsim)]
+    let written = written.or_else(|error| match crate::mischief::ends_hidden() {
+        true => Ok(()),
+        false => Err(error),
+    });
+    written
 }
 
 /// Doubling pauses, each shortened by chance so that members do not knock in step.

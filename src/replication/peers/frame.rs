@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use crate::replication::wire::{FrameBuffer, LENGTH_BYTES};
 
-/// Room made for reading when the size of what comes is not known yet.
-const READ_BYTES: usize = 64 << 10;
+/// Room made for reading when the size of what comes is not known yet. Less in a simulation, whose
+/// frames are small: more of them come in pieces.
+const READ_BYTES: usize = if cfg!(madsim) { 2 << 10 } else { 64 << 10 };
 /// A large frame's buffer grows by no more than this ahead of what has arrived.
 const GROW_BYTES: usize = 4 << 20;
 /// Slices handed to one vectored write.
@@ -69,6 +70,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.buffer.reserve(wanted);
             }
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
+                #[cfg(madsim)]
+                crate::mischief::connection_ended().await;
                 if self.buffer.is_empty() {
                     return Ok(None);
                 }

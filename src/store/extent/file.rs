@@ -106,6 +106,12 @@ impl ExtentFile {
         })
     }
 
+    /// All of it.
+    #[cfg(madsim)]
+    pub(super) fn content(&self) -> &Bytes {
+        &self.content
+    }
+
     /// Whether the content is what was written; computed once.
     pub fn intact(&self) -> bool {
         *self.intact.get_or_init(|| crc32fast::hash(&self.content[HEADER_BYTES..]) == self.body_crc)
