@@ -107,7 +107,11 @@ impl<F: DiskFile> HardStateFile<F> {
             }
         }
         let Some((durable_slot, sequence, durable)) = found else { return Ok(None) };
-        // After the death of a process the newest slot may be in the page cache only.
+        // After the death of a process the newest slot may be in the page cache only, and after a failed
+        // sync it counts as clean there: only what is written again is sure to reach the disk. The bytes
+        // stay the same, so that a torn write changes nothing.
+        let bytes = encode_slot(sequence, durable);
+        file.write_at(&bytes, SLOT_OFFSETS[durable_slot]).during("rewrite", &path)?;
         file.sync_now().map_err(|source| LogError::sync(&path, source))?;
         Ok(Some(Self { file, path, sequence, durable_slot, durable, written: durable }))
     }

@@ -500,6 +500,11 @@ impl<D: Disk> Recovery<'_, D> {
             segment.set_data_end(tail);
         }
         for scanned in &self.scanned {
+            // What a witness vouches for was durable; the rest may never have been, even though the
+            // cache calls it clean.
+            let witnessed = self.witness.position.clamp(scanned.start, scanned.end());
+            let found = table.end.position.0.clamp(witnessed, scanned.end());
+            scanned.rewrite(witnessed - scanned.start..found - scanned.start)?;
             scanned.sync()?;
         }
         let full = table.segments.len() - 1;

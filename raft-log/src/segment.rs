@@ -6,6 +6,7 @@
 //! hold a slice of them. The witness written before a sync speaks only of earlier, finished syncs,
 //! so it never claims more than was durable.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -89,7 +90,11 @@ impl<D: Disk> Segment<D> {
     pub(crate) fn create(disk: &D, dir: &Path, start: u64, bytes: u64) -> Result<Self, LogError> {
         let path = files::segment_path(dir, start);
         let file = disk.create(&path).during("create", &path)?;
-        Self::lay_out(&file, bytes).during("extend", &path)?;
+        if let Err(error) = Self::lay_out(&file, bytes).during("extend", &path) {
+            // A full disk has room again some time: the next attempt must find the name free.
+            files::remove_if_exists(disk, &path)?;
+            return Err(error);
+        }
         file.sync_now().map_err(|source| LogError::sync(&path, source))?;
         files::sync_dir(disk, dir)?;
         Self::around(file, path, start, bytes, 0, 0)
@@ -235,6 +240,20 @@ impl<D: Disk> Segment<D> {
 
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         self.file.sync_now().map_err(|source| LogError::sync(&self.path, source))
+    }
+
+    /// Writes a range again as it is, so that the next sync makes it durable whatever became of the last
+    /// one: after a failed sync, what it was for counts as clean.
+    pub(crate) fn rewrite(&self, range: Range<u64>) -> Result<(), LogError> {
+        let mut buffer = vec![0; STEP_BYTES.min(range.end.saturating_sub(range.start)) as usize];
+        let mut at = range.start;
+        while at < range.end {
+            let step = &mut buffer[..STEP_BYTES.min(range.end - at) as usize];
+            self.file.read_at(step, at).during("read", &self.path)?;
+            self.file.write_at(step, at).during("rewrite", &self.path)?;
+            at += step.len() as u64;
+        }
+        Ok(())
     }
 
     /// Overwrites by zeros whatever is not zero from `offset` on. Says whether there was anything.
