@@ -250,6 +250,12 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Has a full disk looked at again, in the background. Ask this now and again: once
+    /// [`Log::check_space`] refuses, nothing else would notice that there is room.
+    pub fn look_for_space(&self) {
+        self.shared.look_for_space();
+    }
+
     /// A handle for reading from any thread.
     pub fn reader(&self) -> LogReader<D> {
         LogReader::new(self.shared.clone())

@@ -18,7 +18,21 @@ impl<D: Disk> Shared<D> {
     /// Hands in preparation when less than half of the distance ahead is left, or a segment waits
     /// to be sealed.
     pub(crate) fn request_preparation(self: &Arc<Self>) {
-        if !self.needs_preparation() || self.preparing.swap(true, Ordering::AcqRel) {
+        if self.needs_preparation() {
+            self.hand_in_preparation();
+        }
+    }
+
+    /// Hands in preparation when the last found no room: there may be some now. Appends cannot be relied
+    /// on to ask, since nothing is promised any more while the disk is full.
+    pub(crate) fn look_for_space(self: &Arc<Self>) {
+        if self.no_space().is_some() {
+            self.hand_in_preparation();
+        }
+    }
+
+    fn hand_in_preparation(self: &Arc<Self>) {
+        if self.preparing.swap(true, Ordering::AcqRel) {
             return;
         }
         let shared = self.clone();

@@ -574,6 +574,33 @@ fn a_full_disk_is_told_before_anything_is_promised_and_ends_in_a_clear_error() {
 }
 
 #[test]
+fn a_full_disk_is_forgotten_when_there_is_room_again() {
+    let mut refused = 0;
+    for room_bytes in (0..3 * SEGMENT_BYTES_MIN).step_by(4096) {
+        let disk = SimDisk::new();
+        let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
+        disk.set_capacity_bytes(Some(room_bytes));
+        let mut index = 0;
+        while log.check_space().is_ok() && index < 100 {
+            index += 1;
+            log.append(&[entry(index, 1, 4000)]).unwrap();
+            log.begin_sync().wait().unwrap();
+        }
+        refused += usize::from(index < 100);
+        // Looked for in vain, and then found.
+        log.look_for_space();
+        disk.set_capacity_bytes(None);
+        log.look_for_space();
+        assert!(log.check_space().is_ok(), "with room for {room_bytes} bytes at first");
+        for index in index + 1..index + 50 {
+            log.append(&[entry(index, 1, 4000)]).unwrap();
+            log.begin_sync().wait().unwrap();
+        }
+    }
+    assert!(refused > 10, "the disk was full {refused} times");
+}
+
+#[test]
 fn a_flipped_bit_is_found_or_harmless_and_never_cuts_the_log() {
     let disk = SimDisk::new();
     let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();

@@ -328,6 +328,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.observe_role();
         self.expire_transfer();
         self.status.tick();
+        self.raft.store().look_for_space();
         if self.applying.is_finished() && self.stopping.is_none() {
             // It said why; nothing that commits now would ever be answered.
             self.start_stop(None);

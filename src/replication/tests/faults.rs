@@ -46,6 +46,29 @@ async fn a_leader_whose_disk_fails_is_replaced() {
     assert!((0..100).all(|value| have.contains(&value)));
 }
 
+// On one thread, so that no proposal slips in behind a refusal and has the disk looked at again.
+#[tokio::test]
+async fn a_full_disk_refuses_and_when_there_is_room_again_takes() {
+    let disk = SimDisk::new();
+    let settings = Settings { members: 1, segment_bytes: 128 << 10, ..Settings::default() };
+    let mut cluster = Cluster::prepare_on(settings, |_| disk.clone()).await;
+    cluster.start_all().await;
+    cluster.leader().await;
+    disk.set_capacity_bytes(Some(0));
+    let mut value = 0;
+    loop {
+        match cluster.append(1, value, 4_000).await {
+            Ok(_) => value += 1,
+            Err(refusal) => break assert_eq!(refusal, Refusal::Overloaded),
+        }
+        assert!(value < 1_000, "the disk is never full");
+    }
+    disk.set_capacity_bytes(None);
+    let taken = async { while cluster.append(1, value, 4_000).await.is_err() {} };
+    within("a send to be taken again", taken).await;
+    assert!(cluster.fatal.lock().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_all_members_lose_power() {
     let settings = Settings { segment_bytes: 128 << 10, ..Settings::default() };
