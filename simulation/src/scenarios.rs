@@ -159,7 +159,18 @@ async fn minority_partition(stage: Stage) {
     });
     stage.cluster.network.heal();
     stage.tell("the network is whole again");
-    stage.pass(10).await;
+    let began = Instant::now();
+    let follows = || {
+        stage.cluster.members[leader]
+            .status()
+            .is_some_and(|status| status.leader.is_some_and(|now| now != leader as u64 + 1))
+    };
+    while !follows() && began.elapsed() < Duration::from_secs(30) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let waited_ms = began.elapsed().as_millis();
+    stage.tell(&format!("the old leader follows the new one {waited_ms} ms later"));
+    stage.pass(5).await;
 }
 
 async fn all_power_loss(stage: Stage) {
@@ -178,6 +189,7 @@ async fn all_power_loss(stage: Stage) {
 
 async fn rolling_restart(stage: Stage) {
     stage.pass(3).await;
+    stage.tell("all is well");
     for number in 0..stage.cluster.members.len() {
         stage.leader().await;
         stage.counts.struck(Kind::Stop);
@@ -192,6 +204,7 @@ async fn rolling_restart(stage: Stage) {
 
 async fn name_server_lost(stage: Stage) {
     stage.pass(3).await;
+    stage.tell("all is well");
     stage.counts.struck(Kind::NameServer);
     stage.cluster.kill_name_server();
     stage.pass(10).await;
@@ -203,8 +216,10 @@ async fn name_server_lost(stage: Stage) {
     stage.tell("without it nobody tells clients of the new leader");
     stage.cluster.start_name_server_again();
     stage.acknowledgement().await;
+    stage.tell("brokers have told it who leads, and clients have asked it");
     stage.cluster.start_again(leader);
     stage.pass(5).await;
+    stage.tell("the old leader is back as a follower");
 }
 
 async fn slow_disk(stage: Stage) {
@@ -213,9 +228,19 @@ async fn slow_disk(stage: Stage) {
     stage.counts.struck(Kind::SlowDisk);
     stage.tell(&format!("n{leader}'s disk becomes slow"));
     let pace = &stage.cluster.members[leader].machine.pace;
+    let began = Instant::now();
     pace.set(|pace| pace.most_us = 500_000);
+    while stage.cluster.leader() == Some(leader) && began.elapsed() < Duration::from_secs(10) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let waited_ms = began.elapsed().as_millis();
+    stage.tell(&match stage.cluster.leader() {
+        Some(same) if same == leader => format!("n{leader} still leads"),
+        _ => format!("n{leader} gives leadership away after {waited_ms} ms"),
+    });
+    stage.acknowledgement().await;
     stage.pass(10).await;
-    stage.tell("ten seconds later");
+    stage.tell("ten seconds with the slow disk under a follower");
     pace.set(|pace| *pace = stage.parameters.disk.clone());
     stage.tell("the disk is as before");
     stage.pass(3).await;

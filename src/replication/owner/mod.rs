@@ -290,10 +290,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         {
             return;
         }
-        if !self.memory.admits(&message) {
+        if !self.memory.is_whole() && !self.admit(&mut message) {
             return;
         }
-        self.temper(&mut message);
         let sent_before = self.raft.raft.msgs.len();
         if let Err(error) = self.raft.step(message) {
             tracing::debug!(group = %self.options.group, reason = %error, "message not taken");

@@ -96,7 +96,7 @@ impl Memory {
 
     /// Whether raft may hear the message. Of those who stand for election it hears only members that
     /// have all that this one can have acknowledged.
-    pub fn admits(&self, message: &Message) -> bool {
+    fn admits(&self, message: &Message) -> bool {
         match self.standing {
             Standing::Voter => true,
             Standing::New | Standing::Founding | Standing::Lost => false,
@@ -112,12 +112,13 @@ impl Memory {
 }
 
 impl<D: Disk, S: Sequencer> Owner<D, S> {
-    /// Takes what may mislead a member that lost its log out of a message of the time before: a leader
-    /// may say that more is committed than is there.
-    pub(super) fn temper(&self, message: &mut Message) {
-        if !self.memory.is_whole() && message.get_msg_type() == MessageType::MsgHeartbeat {
+    /// Whether raft may hear the message. What may mislead a member that lost its log is taken out of
+    /// one of the time before: a leader may say that more is committed than is there.
+    pub(super) fn admit(&self, message: &mut Message) -> bool {
+        if message.get_msg_type() == MessageType::MsgHeartbeat {
             message.commit = message.commit.min(self.raft.raft.raft_log.last_index());
         }
+        self.memory.admits(message)
     }
 
     /// Before anything else is done.
