@@ -151,6 +151,8 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// The name server's node.
     pub name_server: NodeId,
+    /// Whose client asks members for what operators want.
+    pub operator: NodeId,
     /// What connects them.
     pub network: Network,
     /// The run's events.
@@ -173,7 +175,9 @@ impl Cluster {
         let members: Vec<Member> =
             (0..parameters.members).map(|number| start_member(&parameters, number)).collect();
         let mut nodes: Vec<NodeId> = members.iter().map(|member| member.node).collect();
-        nodes.push(name_server);
+        let ip = "10.0.4.1".parse().expect("an address");
+        let operator = Handle::current().create_node().name("operator").ip(ip).build().id();
+        nodes.extend([name_server, operator]);
         nodes.extend(clients);
         let network = Network::between(nodes);
         network.set_latency_ms(parameters.network_ms);
@@ -181,6 +185,7 @@ impl Cluster {
         let cluster = Arc::new(Cluster {
             members,
             name_server,
+            operator,
             network,
             trace,
             findings,
@@ -491,8 +496,9 @@ fn broker_settings(parameters: &Parameters, number: usize) -> String {
         true => format!("fileReservedTime=1\ndeleteWhen={}\n", hours.join(";")),
         false => String::new(),
     };
+    let flush = if parameters.flush_async { "flushDiskType=ASYNC_FLUSH\n" } else { "" };
     format!(
-        "{retention}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
+        "{retention}{flush}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
          dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={CLIENT_PORT}\n\
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\

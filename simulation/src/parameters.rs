@@ -38,6 +38,9 @@ pub struct Parameters {
     pub checkpoint_interval_bytes: u64,
     /// How long a committed entry may wait to be applied.
     pub apply_lag_ms: u64,
+    /// Sends are answered before they are on disks: nothing is lost but with the power, which then never
+    /// goes.
+    pub flush_async: bool,
     /// Messages an hour old, by the leader's clock, are given up: when a clock jumps, many.
     pub retention: bool,
     /// Longest message body.
@@ -65,6 +68,10 @@ impl Parameters {
         let heartbeat_interval_ms = dice.pick(&[20, 50, 100]);
         let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
+        let faults = dice.some(Kind::ALL);
+        // Drawn apart: everything else of a seed is the same either way.
+        let flush_async = Dice::of(seed, "flush").one_in(8);
+        let survived = |kind: &Kind| !flush_async || !kind.takes_power();
         Parameters {
             seed,
             members: dice.pick(&[3, 3, 3, 5]),
@@ -78,12 +85,13 @@ impl Parameters {
             entry_bytes_max: dice.pick(&[4 << 10, 8 << 10, 16 << 10]),
             checkpoint_interval_bytes: dice.pick(&[8 << 10, 64 << 10, 16 << 20]),
             apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
+            flush_async,
             retention: dice.one_in(2),
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
             disk: Pace { least_us, most_us: least_us * dice.between(1, 8), stalled: false },
-            faults: dice.some(Kind::ALL),
+            faults: faults.into_iter().filter(survived).collect(),
             fault_pause_ms: dice.pick(&[500, 2_000, 5_000]),
             safety_seconds: dice.between(20, 60),
             flaw: None,
@@ -103,6 +111,7 @@ impl Parameters {
             send_pause_ms: 10,
             disk: Pace { least_us: 500, most_us: 1_000, stalled: false },
             faults: Vec::new(),
+            flush_async: false,
             retention: false,
             apply_lag_ms: 0,
             ..Parameters::of(seed)
@@ -115,13 +124,14 @@ impl fmt::Display for Parameters {
         let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "seed {}: {} members, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
+            "seed {}: {} members, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
              {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B, apply \
              lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
             self.members,
+            if self.flush_async { "later" } else { "first" },
             self.producers,
             self.consumers,
             self.queues,

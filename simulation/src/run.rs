@@ -18,13 +18,16 @@ use crate::cluster::{self, Cluster, NAME_SERVER};
 use crate::dice::Dice;
 use crate::faults::{self, Counts};
 use crate::history::{History, Outcome};
+use crate::invariants::kept_topics::KeptTopics;
 use crate::invariants::quorum_durable::QuorumDurable;
 use crate::invariants::{Finding, Findings};
 use crate::machine::Flaw;
 use crate::parameters::Parameters;
 use crate::scenarios::Scenario;
 use crate::trace::{Telling, Trace};
-use crate::workload::{Consume, KeepBooks, Produce, consume, keep_books, produce};
+use crate::workload::{
+    Consume, KeepBooks, Operate, Produce, consume, keep_books, operate, produce,
+};
 use inspect::Inspector;
 pub use liveness::Took;
 
@@ -105,6 +108,7 @@ struct World {
     trace: Trace,
     findings: Findings,
     history: History,
+    topics: KeptTopics,
     counts: Counts,
     cluster: Arc<Cluster>,
     producers: Vec<NodeId>,
@@ -178,6 +182,7 @@ impl World {
             trace,
             findings,
             history: History::default(),
+            topics: KeptTopics::default(),
             counts: Counts::default(),
             cluster,
             producers,
@@ -238,8 +243,14 @@ impl World {
             trace: self.trace.clone(),
             findings: self.findings.clone(),
         };
-        let node = Handle::current().get_node(self.consumers[0]).expect("it was made");
-        drop(node.spawn(keep_books(with)));
+        let operator = Handle::current().get_node(self.cluster.operator).expect("it was made");
+        drop(operator.spawn(keep_books(with)));
+        let with = Operate {
+            parameters: Arc::clone(&self.parameters),
+            trace: self.trace.clone(),
+            topics: self.topics.clone(),
+        };
+        drop(operator.spawn(operate(with)));
     }
 
     /// Faults strike for a while, whoever leads.

@@ -35,6 +35,8 @@ pub enum Kind {
     Pause,
     /// A member is asked to stop, and started again.
     Stop,
+    /// Leadership is asked to go to some member, or to any.
+    Transfer,
     /// The leader is cut off from everybody.
     IsolateLeader,
     /// The members fall into two parts.
@@ -89,6 +91,7 @@ impl Kind {
         Kind::HalfOpen,
         Kind::Pause,
         Kind::Stop,
+        Kind::Transfer,
         Kind::IsolateLeader,
         Kind::Split,
         Kind::OneWay,
@@ -111,6 +114,12 @@ impl Kind {
         Kind::NameServer,
     ];
 
+    /// Whether a machine loses what it had not synced.
+    pub fn takes_power(self) -> bool {
+        use Kind::{HalfOpen, PowerAll, PowerAtCall, PowerOne, PowerWhileStalled};
+        matches!(self, PowerOne | PowerAll | PowerAtCall | PowerWhileStalled | HalfOpen)
+    }
+
     /// As the command line prints it.
     pub fn name(self) -> &'static str {
         match self {
@@ -123,6 +132,7 @@ impl Kind {
             Kind::HalfOpen => "half-open",
             Kind::Pause => "pause",
             Kind::Stop => "stop",
+            Kind::Transfer => "transfer",
             Kind::IsolateLeader => "isolate-leader",
             Kind::Split => "split",
             Kind::OneWay => "one-way",

@@ -30,6 +30,9 @@ pub async fn torment(
         if *nemesis.stop.borrow() {
             return;
         }
+        if nemesis.parameters.faults.is_empty() {
+            continue;
+        }
         let kind = dice.pick(&nemesis.parameters.faults);
         nemesis.strike(kind, &mut dice).await;
     }
@@ -107,6 +110,7 @@ impl Nemesis {
                 self.wait_ms(long_ms).await;
                 self.cluster.start_again(victim);
             }
+            Kind::Transfer => self.transfer(dice),
             Kind::PowerAll => self.power_all(dice, long_ms).await,
             Kind::PowerAtCall => {
                 let victim = self.any(dice);
@@ -211,6 +215,16 @@ impl Nemesis {
             self.cluster.network.heal();
             self.wait_ms(dice.between(10, 400)).await;
         }
+    }
+
+    /// Asks any member, for any member or none in particular; what comes of it is its own affair.
+    fn transfer(&self, dice: &mut Dice) {
+        let (asked, wanted) = (self.any(dice), self.any(dice));
+        let target = dice.one_in(2).then_some(wanted);
+        self.cluster.trace.tell(format_args!("n{asked} is asked to have {target:?} lead"));
+        let operator = self.cluster.operator;
+        let node = madsim::runtime::Handle::current().get_node(operator).expect("it was made");
+        drop(node.spawn(crate::workload::transfer_leader(asked, target)));
     }
 
     fn jump(&self, dice: &mut Dice) {

@@ -115,12 +115,12 @@ impl EqualLogs {
     }
 
     /// Applies all entries to an empty state; compares it with what members had where they were looked
-    /// at, and returns the records and the position below which retention gave everything up.
+    /// at, and returns the records, the position below which retention gave everything up, and the state.
     pub fn rebuild(
         &self,
         seen: impl Fn(u64) -> Option<u32>,
         findings: &Findings,
-    ) -> (Vec<Stored>, i64) {
+    ) -> (Vec<Stored>, i64, State) {
         let (mut state, mut stored) = (State::default(), Vec::new());
         let mut time = OrderedTime::default();
         for entry in &self.entries {
@@ -141,7 +141,7 @@ impl EqualLogs {
             }
         }
         let given_up = i64::try_from(state.min_position().0).unwrap_or(i64::MAX);
-        (stored, given_up)
+        (stored, given_up, state)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod durable_votes;
 pub mod equal_logs;
 pub mod equal_state;
 pub mod kept_progress;
+pub mod kept_topics;
 pub mod newest_registration;
 pub mod one_leader;
 pub mod ordered_time;

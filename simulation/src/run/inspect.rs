@@ -86,8 +86,9 @@ impl Inspector {
         let mut seen = self.seen();
         seen.on_disks(world, READABLE);
         let Seen { equal_logs, equal_state, .. } = &*seen;
-        let (stored, given_up) =
+        let (stored, given_up, state) =
             equal_logs.rebuild(|index| equal_state.digest(index), &world.findings);
+        world.topics.judge(&state, &world.findings);
         let placed: Vec<Placed> = stored
             .iter()
             .filter(|stored| stored.topic == TOPIC)
@@ -101,6 +102,9 @@ impl Inspector {
         let sends = world.history.sends(world.trace.elapsed());
         let deliveries = world.history.deliveries();
         oracle::judge(&sends, &deliveries, &placed, given_up, &world.findings);
+        if world.parameters.flush_async {
+            return;
+        }
         for member in &world.cluster.members {
             member.machine.disk.restart(Loss::All);
         }

@@ -99,6 +99,7 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     for &node in &world.consumers {
         madsim::runtime::Handle::current().kill(node);
     }
+    madsim::runtime::Handle::current().kill(world.cluster.operator);
     // A status tells its numbers a tick late.
     sleep(STATUS_DELAY).await;
     let converged = within(world, CONVERGE_LIMIT, CONVERGES, || {

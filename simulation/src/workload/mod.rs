@@ -3,10 +3,12 @@
 mod bookkeeper;
 mod consumer;
 pub mod message;
+mod operator;
 mod producer;
 
 pub use bookkeeper::{KeepBooks, keep_books};
 pub use consumer::{Consume, consume};
+pub use operator::{Operate, operate, transfer_leader};
 pub use producer::{Produce, produce};
 
 /// The topic.

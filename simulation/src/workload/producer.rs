@@ -126,7 +126,7 @@ fn settle(
         };
         with.history.returned(Send { message, called, returned, outcome });
     }
-    if result.is_ok() {
+    if result.is_ok() && !with.parameters.flush_async {
         with.durable.acknowledged(numbers, &positions);
     }
 }

@@ -1,0 +1,78 @@
+//! A client that does what operators do: it makes topics, changes and removes them, and moves leadership.
+//!
+//! Invariant: it asks for one change after the other, so that what a topic must be like in the end is
+//! known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftmq::protocol::code::{request, response};
+use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand};
+use tokio::time::sleep;
+
+use crate::cluster::client_address;
+use crate::dice::Dice;
+use crate::invariants::kept_topics::KeptTopics;
+use crate::parameters::Parameters;
+use crate::trace::Trace;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Topics that come and go; nobody sends to them.
+const TOPICS: &[&str] = &["returns", "refunds", "reviews"];
+const QUEUES_MAX: u64 = 16;
+const READ_AND_WRITE: i64 = 6;
+
+/// Asks a member to have another lead, or any that it likes.
+pub async fn transfer_leader(asked: usize, target: Option<usize>) {
+    let client = RemotingClient::new(ClientOptions::default(), None);
+    let mut command = RemotingCommand::request(request::TRANSFER_LEADER);
+    if let Some(target) = target {
+        command.ext_fields.insert("target", target as i64 + 1);
+    }
+    // It may be refused, or not work.
+    let _ = client.invoke(&client_address(asked), command, PATIENCE).await;
+}
+
+/// What the operator works with.
+pub struct Operate {
+    /// The run's parameters.
+    pub parameters: Arc<Parameters>,
+    /// The run's events.
+    pub trace: Trace,
+    /// What topics must be like.
+    pub topics: KeptTopics,
+}
+
+/// Makes, changes and removes topics for ever.
+pub async fn operate(with: Operate) {
+    let client = RemotingClient::new(ClientOptions::default(), None);
+    let mut dice = Dice::of(with.parameters.seed, "operator");
+    loop {
+        sleep(Duration::from_millis(dice.between(200, 4_000))).await;
+        let member = client_address(dice.below(with.parameters.members));
+        let topic = dice.pick(TOPICS);
+        let queues = (!dice.one_in(4)).then(|| dice.between(1, QUEUES_MAX) as i32);
+        with.topics.asked(topic, queues);
+        let answer = client.invoke(&member, ask(topic, queues), PATIENCE).await;
+        if answer.is_ok_and(|answer| answer.code == response::SUCCESS) {
+            with.trace.note(format_args!("operator: {topic} has {queues:?} queues"));
+            with.topics.acknowledged(topic, queues);
+        }
+    }
+}
+
+fn ask(topic: &str, queues: Option<i32>) -> RemotingCommand {
+    let code = match queues {
+        Some(_) => request::UPDATE_AND_CREATE_TOPIC,
+        None => request::DELETE_TOPIC_IN_BROKER,
+    };
+    let mut command = RemotingCommand::request(code);
+    command.ext_fields.insert("topic", topic);
+    if let Some(queues) = queues {
+        command.ext_fields.insert("readQueueNums", queues);
+        command.ext_fields.insert("writeQueueNums", queues);
+        command.ext_fields.insert("perm", READ_AND_WRITE);
+    }
+    command
+}
