@@ -21,6 +21,7 @@ use crate::files::{self, FileKind};
 use crate::hard_state::{HardStateFile, HardStateValue};
 use crate::index::SegmentIndex;
 use crate::log::Log;
+use crate::scrub::DamagedEntries;
 use crate::segment::{Segment, Witness};
 use crate::shared::{Next, Shared};
 use crate::snapshot::{BoundarySnapshot, boundary_of};
@@ -164,6 +165,7 @@ impl<D: Disk> Log<D> {
         table.start = boundary;
         table.end = boundary;
         table.tail.clear();
+        table.damaged = DamagedEntries::default();
         table.segments = vec![TableSegment {
             segment: self.active.clone(),
             base_index: boundary.index.0 + 1,
@@ -224,6 +226,7 @@ impl<D: Disk> Log<D> {
         }
         let keep = table.segments.partition_point(|held| held.segment.start < position.0);
         table.start = boundary;
+        table.damaged.compact(position.0);
         Ok(table.segments.drain(..keep).map(|held| held.segment).collect())
     }
 

@@ -7,7 +7,8 @@
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
-//! - `damage` and `repair`: what is damaged in a log, and mending it with what a peer gives.
+//! - `damage` and `repair`: what is damaged in a log when it is opened, and mending it with what a peer
+//!   gives; `scrub`: the same for single entries of a log in use.
 //!
 //! The invariant all of it serves: what a finished sync covered is there after any crash, unchanged
 //! and in order, or opening the log fails and says where; and what was taken back never returns.
@@ -34,6 +35,7 @@ mod reader;
 mod recovery;
 mod repair;
 mod scan;
+mod scrub;
 mod segment;
 mod shared;
 mod snapshot;
@@ -55,6 +57,7 @@ pub use options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, payload_byte
 pub use persist::SyncTicket;
 pub use reader::LogReader;
 pub use repair::{Fetched, Patch, PatchRefused, Patched};
+pub use scrub::{DamagedEntry, MendError, Scrubbed};
 pub use snapshot::{BoundarySnapshot, SnapshotStore};
 pub use standing::{Past, Standing};
 pub use table::Boundary;

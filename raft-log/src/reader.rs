@@ -42,7 +42,7 @@ pub(crate) fn header_at<D: Disk>(
     Ok(header)
 }
 
-fn damaged<D: Disk>(segment: &Segment<D>, position: u64, damage: EntryDamage) -> LogError {
+fn damaged<D: Disk>(segment: &Segment<D>, position: u64, damage: impl ToString) -> LogError {
     LogError::corrupt(&segment.path, position, damage.to_string())
 }
 
@@ -185,6 +185,9 @@ impl<D: Disk> LogReader<D> {
         let start = held.segment.start;
         let in_file = |from: u64, to: u64| held.segment.map.slice(from - start..to - start);
         let tail = table.tail.first_position();
+        if position.0 < tail && table.damaged.touch(position.0, end) {
+            return Err(damaged(&held.segment, position.0, "it is being mended"));
+        }
         if end <= tail {
             let bytes = in_file(position.0, end);
             if position.0 / AHEAD_STEP_BYTES != end / AHEAD_STEP_BYTES {
@@ -217,6 +220,14 @@ impl<D: Disk> LogReader<D> {
         position: Position,
         limit_bytes: usize,
     ) -> Result<Vec<StoredEntry>, LogError> {
+        let read = self.walk(position, limit_bytes);
+        if let Err(LogError::Corrupt { position, reason, .. }) = &read {
+            self.shared.note_damage(position.0, reason);
+        }
+        read
+    }
+
+    fn walk(&self, position: Position, limit_bytes: usize) -> Result<Vec<StoredEntry>, LogError> {
         let (mut entries, mut bytes, mut at) = (Vec::new(), 0_usize, position.0);
         // Takes an entry unless there are enough.
         let mut take = |entries: &mut Vec<StoredEntry>, entry: StoredEntry| {

@@ -26,6 +26,7 @@ use crate::index::{IndexHeader, SealedIndex, SegmentIndex};
 use crate::install;
 use crate::options::LogOptions;
 use crate::scan::{Scan, scan};
+use crate::scrub::DamagedEntries;
 use crate::segment::{Segment, TRAILER_BYTES, Witness};
 use crate::snapshot::boundary_of;
 use crate::standing::Standing;
@@ -261,6 +262,7 @@ impl<D: Disk> Recovery<'_, D> {
             segments: Vec::new(),
             end: start,
             tail: Tail::new(self.tail_bytes_max),
+            damaged: DamagedEntries::default(),
         };
         let chain_end = self.follow(&mut table)?;
         self.drop_empty_segments(&mut table);

@@ -62,6 +62,8 @@ pub(crate) struct Shared<D: Disk> {
     /// Why there is no room ahead of the tail, while that is so.
     pub(crate) no_space: Mutex<Option<LogError>>,
     failure: OnceLock<LogError>,
+    /// Told when an entry is found damaged.
+    pub(crate) on_damage: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) closed: AtomicBool,
 }
 
@@ -106,6 +108,7 @@ impl<D: Disk> Shared<D> {
             next: Mutex::new(next),
             no_space: Mutex::new(None),
             failure: OnceLock::new(),
+            on_damage: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
     }

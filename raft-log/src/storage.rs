@@ -1,7 +1,8 @@
 //! The log as raft's `Storage`.
 //!
-//! Invariant: what raft reads here is verified against its checksums, or an error that the log's
-//! owner is told of before raft is.
+//! Invariant: what raft reads here is verified against its checksums. What does not check raft may
+//! wait for while it is mended, or, where raft cannot wait, is an error that the log's owner is told
+//! of before raft is.
 
 use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
@@ -43,14 +44,23 @@ impl<D: Disk> Storage for Log<D> {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         let read = {
             let table = self.shared.table();
             assert!(high <= table.end.index.0 + 1, "entries up to {high} of {}", table.end.index);
             table.entries(low, high, max_size.into().unwrap_or(u64::MAX))
         };
-        read.map_err(|error| self.for_raft(error))
+        read.map_err(|error| {
+            if let LogError::Corrupt { position, reason, .. } = &error {
+                self.shared.note_damage(position.0, reason);
+                // Entries for a follower, asked for again with its next heartbeat.
+                if context.can_async() {
+                    return raft::Error::Store(StorageError::LogTemporarilyUnavailable);
+                }
+            }
+            self.for_raft(error)
+        })
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {

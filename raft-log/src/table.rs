@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::entry::stored_bytes;
 use crate::error::LogError;
 use crate::index::{IndexRecord, SegmentIndex};
+use crate::scrub::DamagedEntries;
 use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::types::{LogIndex, Position, Term};
@@ -61,6 +62,8 @@ pub(crate) struct Table<D: Disk> {
     pub(crate) end: Boundary,
     /// The newest entries in memory; what is not among them is read from files.
     pub(crate) tail: Tail,
+    /// Entries that nobody may read.
+    pub(crate) damaged: DamagedEntries,
 }
 
 impl<D: Disk> Table<D> {

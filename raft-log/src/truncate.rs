@@ -74,6 +74,7 @@ impl<D: Disk> Log<D> {
         let removed = table.segments.split_off(nth + 1);
         table.end = keep;
         table.tail.cut(keep.position.0);
+        table.damaged.cut(keep.index.0 + 1);
         Ok(Cut { target, target_was_sealed, removed })
     }
 

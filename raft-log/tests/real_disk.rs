@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
-use raft::{GetEntriesContext, Storage};
+use raft::{GetEntriesContext, Storage, StorageError};
 use raft_log::{
     Disk, DiskFile, ENTRY_HEADER_BYTES, Fatal, Lane, Log, LogError, LogIndex, LogOptions, Position,
     RealDisk, SEGMENT_BYTES_MIN,
@@ -283,6 +283,9 @@ fn damage_that_raft_meets_is_told_before_raft_is() {
     let context = || GetEntriesContext::empty(false);
     assert_eq!(log.entries(1, 5, None, context()).unwrap().len(), 4);
     assert!(told.lock().unwrap().is_empty(), "nothing damaged was read");
+    let waits = log.entries(3, 8, None, GetEntriesContext::empty(true));
+    assert_eq!(waits, Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable)));
+    assert!(told.lock().unwrap().is_empty(), "raft can wait for it");
     assert!(log.entries(3, 8, None, context()).is_err());
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 1);

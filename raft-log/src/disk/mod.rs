@@ -78,6 +78,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Fills `buffer` from `offset` on; fails when the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Reads whole pages as the medium has them and leaves nothing in a cache, where that is possible:
+    /// offset, length and address of `pages` are multiples of [`PAGE_BYTES`].
+    fn read_pages(&self, pages: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(pages, offset)
+    }
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Writes whole pages that nobody reads soon, past the cache where that is possible: offset, length

@@ -194,7 +194,8 @@ impl RealFile {
 /// another one by now. Where there is no `/proc` the name has to do, if it is still this file's.
 fn open_direct(file: &File, path: &Path) -> Option<File> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).ok()?;
-    let open = |path: &Path| OpenOptions::new().write(true).custom_flags(direct).open(path);
+    let open =
+        |path: &Path| OpenOptions::new().read(true).write(true).custom_flags(direct).open(path);
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let opened = open(&by_descriptor).or_else(|_| open(path)).ok()?;
     let (own, found) = (file.metadata().ok()?, opened.metadata().ok()?);
@@ -236,6 +237,14 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_pages(&self, pages: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.direct().map(|direct| direct.read_exact_at(pages, offset)) {
+            Some(Ok(())) => Ok(()),
+            // A file system may refuse what it let us open the file for; a bad sector fails again.
+            Some(Err(_)) | None => self.file.read_exact_at(pages, offset),
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

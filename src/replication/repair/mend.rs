@@ -1,0 +1,153 @@
+//! Mending single entries of a log in use, and looking for those that need it.
+//!
+//! Invariant: neither asks the owner of the raft node for anything. What it needs of a damaged entry
+//! waits: a follower for its copy, a client for its message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::ask::{AskError, fetch_one};
+use crate::replication::options::ScrubPace;
+use crate::replication::peers::dial::Backoff;
+use crate::replication::peers::{Identity, PeerTable};
+
+/// The same complaint is repeated after this long.
+const REPEAT_LOG: Duration = Duration::from_secs(60);
+/// Read at a time by a scrub, if an entry is not larger: about a millisecond of the disk's time.
+const STEP_BYTES: u64 = 256 << 10;
+
+/// Mends what is damaged in a log.
+pub(in crate::replication) struct Mender<D: Disk> {
+    pub identity: Arc<Identity>,
+    pub peers: PeerTable,
+    pub reader: LogReader<D>,
+}
+
+/// What a round of asking came to.
+struct Round {
+    /// Why entries are still damaged.
+    problems: Vec<String>,
+    /// No peer has this entry any more.
+    gone: Option<DamagedEntry>,
+}
+
+impl<D: Disk> Mender<D> {
+    /// Mends whatever `hurt` tells of, until dropped.
+    pub async fn run(self, hurt: Arc<Notify>) {
+        loop {
+            hurt.notified().await;
+            // An entry that nobody has any more goes with the next retention here too.
+            self.mend(false).await;
+        }
+    }
+
+    /// Mends until nothing is damaged. Gives up, if told so, at an entry that no peer has any more.
+    pub async fn mend(&self, give_up: bool) -> Option<DamagedEntry> {
+        let mut backoff = Backoff::new(self.identity.instance);
+        let mut complaint = (String::new(), Instant::now());
+        loop {
+            let round = self.round().await;
+            if round.problems.is_empty() {
+                return None;
+            }
+            if give_up && round.gone.is_some() {
+                return round.gone;
+            }
+            let text = round.problems.join("; ");
+            if text != complaint.0 || complaint.1.elapsed() >= REPEAT_LOG {
+                tracing::warn!(
+                    group = %self.identity.group, reason = %text,
+                    "no peer gives what is damaged in the log, trying on"
+                );
+                complaint = (text, Instant::now());
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    async fn round(&self) -> Round {
+        let mut round = Round { problems: Vec::new(), gone: None };
+        for damaged in self.reader.damaged() {
+            let mut compacted = 0;
+            let mut problems = Vec::new();
+            for peer in self.peers.values() {
+                let asked = match fetch_one(&self.identity, peer, damaged.index).await {
+                    Ok(entry) => self.reader.mend(entry).await.map_err(AskError::from),
+                    Err(problem) => Err(problem),
+                };
+                match asked {
+                    Ok(()) => {
+                        problems.clear();
+                        tracing::info!(
+                            group = %self.identity.group, file = %damaged.file.display(),
+                            position = %damaged.position, entries = 1, peer = peer.id,
+                            "damage in the log repaired"
+                        );
+                        break;
+                    }
+                    // Retention took it meanwhile.
+                    Err(AskError::Mend(MendError::Log(_))) if !self.is_damaged(&damaged) => {
+                        problems.clear();
+                        break;
+                    }
+                    Err(problem) => {
+                        compacted += usize::from(matches!(problem, AskError::Compacted(_)));
+                        let (peer, index) = (peer.id, damaged.index);
+                        problems.push(format!("entry {index}, peer {peer}: {problem}"));
+                    }
+                }
+            }
+            if compacted == self.peers.len() {
+                problems.push(format!("entry {}: no peer has it any more", damaged.index));
+                round.gone = Some(damaged);
+            }
+            round.problems.extend(problems);
+        }
+        round
+    }
+
+    fn is_damaged(&self, entry: &DamagedEntry) -> bool {
+        self.reader.damaged().contains(entry)
+    }
+}
+
+/// Reads all full segments again and again, slowly, until dropped.
+pub(in crate::replication) async fn scrub<D: Disk>(reader: LogReader<D>, pace: ScrubPace) {
+    loop {
+        sleep(pace.pause).await;
+        let last = reader.sealed_to();
+        let mut next = reader.first_index();
+        while next <= last {
+            let began = Instant::now();
+            let step = match reader.scrub(next, last, STEP_BYTES).await {
+                Ok(step) => step,
+                Err(error) => {
+                    tracing::warn!(%error, from = %next, "cannot look for damage in the log");
+                    break;
+                }
+            };
+            next = step.next;
+            let due = Duration::from_secs_f64(step.bytes as f64 / pace.bytes_per_second as f64);
+            sleep(due.saturating_sub(began.elapsed())).await;
+        }
+    }
+}
+
+/// Checks what raft will read at a start: everything behind `applied`.
+pub(in crate::replication) async fn check_unapplied<D: Disk>(
+    reader: &LogReader<D>,
+    applied: LogIndex,
+) -> Result<(), raft_log::LogError> {
+    let last = reader.last_index();
+    // A state that does not fit the log is made again from the log's start.
+    let known = applied >= LogIndex(reader.first_index().0 - 1) && applied <= last;
+    let mut next = if known { LogIndex(applied.0 + 1) } else { reader.first_index() };
+    while next <= last {
+        next = reader.scrub(next, last, STEP_BYTES).await?.next;
+    }
+    Ok(())
+}
