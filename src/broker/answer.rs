@@ -82,7 +82,10 @@ impl From<FieldError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        tracing::error!(%error, "derived data cannot be read");
+        // Of damage the log itself has told, once.
+        if !matches!(error, StoreError::Damaged { .. }) {
+            tracing::error!(%error, "derived data cannot be read");
+        }
         Failure::new(response::SYSTEM_ERROR, error.to_string())
     }
 }

@@ -23,6 +23,7 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
 const BOOTSTRAP_RETRY: Duration = Duration::from_millis(100);
 
 /// Wakes who waits for what entries bring about.
+#[derive(Clone)]
 pub struct Effects {
     /// Parked pulls.
     pub long_polling: Arc<LongPolling<Pull>>,

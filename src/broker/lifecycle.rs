@@ -34,8 +34,10 @@ use crate::remoting::{
     ClientOptions, Connection, RemotingClient, RemotingServer, Request, RequestHandler,
     ServerOptions,
 };
+use crate::replication::machine::Machine as _;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, StartError, open_log,
+    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, ScrubPace, StartError, mend_log,
+    open_log,
 };
 use crate::store::StoreError;
 
@@ -167,7 +169,21 @@ impl Broker {
         let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
         let registrar = Arc::new(Registrar::new(&config));
         let effects = Effects { long_polling: long_polling.clone(), registrar: registrar.clone() };
-        let Group { sequencer, machine, view } = open_group(host, &config, &log, effects)?;
+        let Group { sequencer, machine, view } = loop {
+            // What is derived from the log may have to be read from where it is damaged.
+            let (opened, applied) = match open_group(host, &config, &log, effects.clone()) {
+                Err(error) if reader.damaged().is_empty() => return Err(error),
+                Err(_) => (None, log.last_index()),
+                Ok(group) => {
+                    let applied = group.machine.applied();
+                    (Some(group), applied)
+                }
+            };
+            mend_log(&log, applied, &mut options).await?;
+            if let Some(group) = opened {
+                break group;
+            }
+        };
 
         let handler = Arc::new(LateHandler { dispatcher: OnceLock::new() });
         let server = bind(&config, handler.clone()).await?;
@@ -362,6 +378,10 @@ fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
         FlushDiskType::SyncFlush => FlushMode::Sync,
         FlushDiskType::AsyncFlush => FlushMode::Async,
     };
+    options.scrub = (config.log_scrub_bytes_per_second > 0).then_some(ScrubPace {
+        bytes_per_second: config.log_scrub_bytes_per_second,
+        pause: Duration::from_millis(config.log_scrub_interval_ms),
+    });
     options.election_timeout_ms = config.raft_election_timeout_ms;
     options.heartbeat_interval_ms = config.raft_heartbeat_interval_ms;
     options.slow_sync_ms = config.raft_slow_sync_ms;

@@ -103,6 +103,15 @@ settings! {
             "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
             a majority has written it: faster, and lost if a majority loses power together. \
             (RocketMQ's default is ASYNC_FLUSH.)";
+        log_scrub_bytes_per_second: u64 = "logScrubBytesPerSecond", "16777216", "bytes/s",
+            Between(0, 10 * GIB),
+            "How fast full segments of the log are read again in search of damage, past the page \
+            cache. What is damaged is replaced by what another member has. 0 for not at all. (Not \
+            a key of RocketMQ.)";
+        log_scrub_interval_ms: u64 = "logScrubIntervalMs", "3600000", "ms",
+            Between(10, 604_800_000),
+            "From the end of one search for damage to the beginning of the next. (Not a key of \
+            RocketMQ.)";
         memory_budget_bytes: usize = "memoryBudgetBytes", "268435456", "bytes",
             Between(32 * MIB, 1024 * GIB),
             "The memory that this broker's queues may take together, a quarter each: sends that \

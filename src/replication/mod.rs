@@ -30,14 +30,14 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use raft::RawNode;
-use raft_log::{Disk, Log};
+use raft_log::{Disk, Log, LogReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use fatal::exit;
 pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
-pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, StartError};
-pub use repair::open_log;
+pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, ScrubPace, StartError};
+pub use repair::{mend_log, open_log};
 
 use applier::{Applier, ApplierTask};
 use fatal::{MemberError, end_member};
@@ -46,7 +46,7 @@ use machine::{Machine, Sequencer};
 use owner::{Owner, OwnerParts};
 use peers::{Identity, PeerBounds, Peers};
 use queue::{ProposalQueue, QueueBounds};
-use repair::LiveLog;
+use repair::{LiveLog, Mender};
 
 /// Commands that may wait for the owner; their senders wait beyond that.
 const COMMANDS_MAX: usize = 1024;
@@ -97,6 +97,7 @@ impl Replica {
             peer_bounds(&options),
             Arc::new(source),
         );
+        keep_whole(&options, &peers, &reader);
 
         let wake = Arc::new(Notify::new());
         let bounds = QueueBounds {
@@ -161,6 +162,21 @@ async fn listen(options: &mut ReplicaOptions) -> Result<TcpListener, StartError>
     match TcpListener::bind(address.as_str()).await {
         Ok(listener) => Ok(listener),
         Err(source) => Err(StartError::Listen { address, source }),
+    }
+}
+
+/// Starts what finds and mends damage while the member runs; it ends with the peers' connections.
+fn keep_whole<D: Disk>(options: &ReplicaOptions, peers: &Peers, reader: &LogReader<D>) {
+    let hurt = Arc::new(Notify::new());
+    let tell = Arc::clone(&hurt);
+    reader.on_damage(move || tell.notify_one());
+    // What was met before somebody listened.
+    hurt.notify_one();
+    let (identity, table) = (Arc::clone(peers.identity()), Arc::clone(peers.table()));
+    let mender = Mender { identity, peers: table, reader: reader.clone() };
+    peers.spawn(mender.run(hurt));
+    if let Some(pace) = options.scrub {
+        peers.spawn(repair::scrub(reader.clone(), pace));
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_log::Fatal;
 use tokio::net::TcpListener;
@@ -17,6 +18,15 @@ pub enum FlushMode {
     /// After it was written to the page cache; synced in the background. Term and vote are synced
     /// all the same.
     Async,
+}
+
+/// How the log is looked through for damage while it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScrubPace {
+    /// Bytes read in a second.
+    pub bytes_per_second: u64,
+    /// From the end of one round to the beginning of the next.
+    pub pause: Duration,
 }
 
 /// Where this member listens for its peers.
@@ -81,6 +91,8 @@ pub struct ReplicaOptions {
     pub peer_queue_messages_max: usize,
     /// Their summed size.
     pub peer_queue_bytes_max: usize,
+    /// How the log is looked through for damage; not at all if none.
+    pub scrub: Option<ScrubPace>,
     /// What to do when the member cannot go on.
     pub on_fatal: FatalHandler,
 }
@@ -142,6 +154,7 @@ impl ReplicaOptions {
             committed_bytes_max: 4 << 20,
             peer_queue_messages_max: 4096,
             peer_queue_bytes_max: 64 << 20,
+            scrub: None,
             on_fatal: Arc::new(super::fatal::exit),
         }
     }

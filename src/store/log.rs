@@ -89,7 +89,10 @@ impl<D: Disk> CommittedLog for LogReader<D> {
 }
 
 fn log_error(position: Position, error: &LogError) -> StoreError {
-    StoreError::Log { position, message: error.to_string() }
+    match error {
+        LogError::Corrupt { position, .. } => StoreError::Damaged { position: *position },
+        _ => StoreError::Log { position, message: error.to_string() },
+    }
 }
 
 /// Header position of the last entry, up to index `last`, that begins at or below `position`.

@@ -23,6 +23,12 @@ pub enum StoreError {
         /// What it said.
         message: String,
     },
+    /// The log is damaged there, and being mended.
+    #[error("the log at {position} is damaged and being mended; ask again")]
+    Damaged {
+        /// Where.
+        position: raft_log::Position,
+    },
     /// A derived file could not be read or written; deleting it is safe.
     #[error("derived file {name}: {message}; it can be deleted, the log holds what it says")]
     File {

@@ -100,7 +100,7 @@ impl GroupView {
     /// Messages of a queue from `offset` on whose tag hash the filter accepts.
     ///
     /// # Errors
-    /// When an index is damaged and cannot be made again from the log.
+    /// When an index is damaged and cannot be made again from the log, or the log itself is damaged.
     pub fn fetch(
         &self,
         topic: &str,
@@ -135,9 +135,13 @@ impl GroupView {
         if taken.messages == 0 {
             return Ok(empty(FetchStatus::NoMatchedMessage, taken.next_offset, bounds));
         }
-        let Ok(records) = self.read_spans(&taken) else {
-            let min = self.min_offset(topic, queue_id)?;
-            return Ok(empty(FetchStatus::MessageWasRemoving, min.max(offset), bounds));
+        let records = match self.read_spans(&taken) {
+            Ok(records) => records,
+            Err(error @ StoreError::Damaged { .. }) => return Err(error),
+            Err(_) => {
+                let min = self.min_offset(topic, queue_id)?;
+                return Ok(empty(FetchStatus::MessageWasRemoving, min.max(offset), bounds));
+            }
         };
         Ok(FetchResult {
             status: FetchStatus::Found,

@@ -196,6 +196,11 @@ impl Peers {
         (Peers { identity, table, events, bounds, tasks }, received)
     }
 
+    /// Who this process is among them.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
     /// The peers themselves.
     pub fn table(&self) -> &PeerTable {
         &self.table
@@ -232,6 +237,11 @@ impl Peers {
         }
         let (identity, peer) = (Arc::clone(&self.identity), Arc::clone(peer));
         self.tasks.spawn(snapshot::send(identity, peer, message, self.events.clone()));
+    }
+
+    /// Runs something that needs the peers for as long as they are connected.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     /// Ends every connection and task.

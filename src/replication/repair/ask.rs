@@ -1,12 +1,14 @@
-//! Asking one peer for missing entries.
+//! Asking one peer for entries that are missing or damaged here.
 //!
-//! Invariant: whatever a peer answers, only the patch decides whether it is taken.
+//! Invariant: whatever a peer answers, only the log decides whether it is taken.
 
 use std::io;
 use std::time::Duration;
 
 use prost::Message as _;
-use raft_log::{LogIndex, Patch, PatchRefused, Patched};
+use raft::eraftpb::Entry;
+use raft_log::{LogIndex, MendError, Patch, PatchRefused, Patched};
+use tokio::net::TcpStream;
 
 use super::wire::{FetchAnswer, FetchRequest};
 use crate::replication::peers::dial::{DialError, connect};
@@ -32,6 +34,33 @@ pub(super) enum AskError {
     Compacted(u64),
     #[error(transparent)]
     Refused(#[from] PatchRefused),
+    #[error(transparent)]
+    Mend(#[from] MendError),
+}
+
+/// A connection for questions.
+struct Asking {
+    reader: FrameReader<TcpStream>,
+}
+
+impl Asking {
+    async fn connect(identity: &Identity, peer: &Peer) -> Result<Asking, AskError> {
+        let stream = connect(identity, peer, Purpose::Repair).await?;
+        Ok(Asking { reader: FrameReader::new(stream, ANSWER_BYTES_MAX) })
+    }
+
+    async fn ask(&mut self, first: LogIndex, last: LogIndex) -> Result<FetchAnswer, AskError> {
+        let mut frames = FrameBuffer::default();
+        frames.put_plain(&FetchRequest { first: first.0, last: last.0 });
+        write_all(self.reader.get_mut(), &mut frames, PATIENCE).await?;
+        let closed = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let frame = self.reader.next_within(PATIENCE).await?.ok_or_else(closed)?;
+        let answer = FetchAnswer::decode(frame).map_err(WireError::from)?;
+        if answer.first_index > first.0 {
+            return Err(AskError::Compacted(answer.first_index));
+        }
+        Ok(answer)
+    }
 }
 
 /// Fills the patch with what `peer` has, up to `last`. On an error the patch is of no more use.
@@ -43,20 +72,23 @@ pub(super) async fn fill(
 ) -> Result<(), AskError> {
     // Only padding may be damaged: then nothing has to be asked.
     let Patched::Wants(_) = patch.state() else { return Ok(()) };
-    let stream = connect(identity, peer, Purpose::Repair).await?;
-    let mut reader = FrameReader::new(stream, ANSWER_BYTES_MAX);
+    let mut asking = Asking::connect(identity, peer).await?;
     while let Patched::Wants(first) = patch.state() {
-        let mut frames = FrameBuffer::default();
-        frames.put_plain(&FetchRequest { first: first.0, last: last.0 });
-        write_all(reader.get_mut(), &mut frames, PATIENCE).await?;
-        let closed = || io::Error::from(io::ErrorKind::ConnectionReset);
-        let frame = reader.next_within(PATIENCE).await?.ok_or_else(closed)?;
-        let answer = FetchAnswer::decode(frame).map_err(WireError::from)?;
-        if answer.first_index > first.0 {
-            return Err(AskError::Compacted(answer.first_index));
-        }
+        let answer = asking.ask(first, last).await?;
         let (previous_crc, commit) = (answer.previous_crc, LogIndex(answer.commit));
         patch.add(previous_crc, &answer.entries()?, commit)?;
     }
     Ok(())
+}
+
+/// One entry as `peer` has it.
+pub(super) async fn fetch_one(
+    identity: &Identity,
+    peer: &Peer,
+    index: LogIndex,
+) -> Result<Entry, AskError> {
+    let mut asking = Asking::connect(identity, peer).await?;
+    let entries = asking.ask(index, index).await?.entries()?;
+    let found = entries.into_iter().find(|entry| entry.index == index.0);
+    found.ok_or(AskError::Refused(PatchRefused::Nothing))
 }

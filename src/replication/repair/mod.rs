@@ -4,15 +4,21 @@
 //! their own. Who is asked reads them from its log, verifying them, and says up to where it knows the
 //! log to be committed. What proves itself (see [`raft_log::Patch`]) is written in place.
 //!
-//! Invariant: a member with a damage that raft could meet neither votes nor acknowledges: its raft
-//! node does not run. It answers peers meanwhile, so that members with different damages heal each
-//! other.
+//! Before a start that is the stage's work, with the log as a whole. In a running member a scrub reads
+//! the full segments again and again, and whatever it or anybody else finds damaged is mended entry by
+//! entry; until then readers of that entry wait, and nothing else does.
+//!
+//! Invariant: a member with a damage that raft could not wait for neither votes nor acknowledges: its
+//! raft node does not run. It answers peers meanwhile, so that members with different damages heal
+//! each other.
 
 mod ask;
+mod mend;
 mod source;
 mod stage;
 mod wire;
 
-pub use stage::open_log;
+pub use stage::{mend_log, open_log};
 
+pub(super) use mend::{Mender, scrub};
 pub(super) use source::{EntrySource, LiveLog, serve};

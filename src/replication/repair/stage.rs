@@ -7,11 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_log::{Damage, DamagedLog, Disk, Log, LogOptions, Opened, Patch};
+use raft::Storage as _;
+use raft_log::{
+    Damage, DamagedEntry, DamagedLog, Disk, Log, LogError, LogIndex, LogOptions, Opened, Patch,
+};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::ask::{AskError, fill};
+use super::mend::{Mender, check_unapplied};
+use super::source::LiveLog;
+use crate::replication::handle::ReplicaStatus;
 use crate::replication::options::{Listen, ReplicaOptions, StartError};
 use crate::replication::peers::dial::Backoff;
 use crate::replication::peers::{Identity, PeerTable, RepairDoor};
@@ -51,6 +58,43 @@ pub async fn open_log<D: Disk>(
             Opened::Damaged(next) => damaged = next,
         }
     }
+}
+
+/// Mends what is known to be damaged in a log that is open, and whatever is damaged behind `applied`:
+/// raft reads that at its start, and cannot wait for it.
+///
+/// # Errors
+/// When something exists nowhere any more.
+pub async fn mend_log<D: Disk>(
+    log: &Log<D>,
+    applied: LogIndex,
+    options: &mut ReplicaOptions,
+) -> Result<(), StartError> {
+    let reader = log.reader();
+    check_unapplied(&reader, applied).await?;
+    let Some(first) = reader.damaged().into_iter().next() else { return Ok(()) };
+    let error = |damaged: DamagedEntry| {
+        let DamagedEntry { file, position, index } = damaged;
+        let reason = format!("no member has entry {index} as it was");
+        StartError::Log(LogError::Corrupt { file, position, reason })
+    };
+    if options.peers.is_empty() {
+        return Err(error(first));
+    }
+    let listener = listen(options).await?;
+    let stage = Stage::new(options);
+    let commit = LogIndex(log.initial_state()?.hard_state.commit);
+    let (_status, status) = watch::channel(ReplicaStatus { commit, ..ReplicaStatus::default() });
+    let source = LiveLog { reader: reader.clone(), status };
+    let door = RepairDoor::new(&stage.identity, &stage.peers, Arc::new(source));
+    let mender = Mender { identity: stage.identity.clone(), peers: stage.peers.clone(), reader };
+    let gone = tokio::select! {
+        biased;
+        gone = mender.mend(true) => gone,
+        () = door.keep(&listener) => unreachable!("a door is kept until it is dropped"),
+    };
+    options.listen = Listen::Bound(listener);
+    gone.map_or(Ok(()), |damaged| Err(error(damaged)))
 }
 
 struct Stage {
