@@ -503,7 +503,7 @@ fn broker_settings(parameters: &Parameters, number: usize) -> String {
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
          raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
-         defaultTopicQueueNums={}\nmemoryBudgetBytes=33554432\n",
+         defaultTopicQueueNums={}\nmemoryBudgetBytes=33554432\nlogScrubIntervalMs=3000\n",
         peers.join(";"),
         member_ip(number),
         parameters.segment_bytes,

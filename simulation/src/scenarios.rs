@@ -10,7 +10,8 @@ use std::time::Duration;
 use raftmq::replication::{ReplicaStatus, Role};
 use tokio::time::{Instant, sleep};
 
-use crate::faults::Kind;
+use crate::dice::Dice;
+use crate::faults::{self, Kind, Rot};
 use crate::run::Stage;
 
 type Playing = Pin<Box<dyn Future<Output = ()>>>;
@@ -66,6 +67,12 @@ pub const ALL: &[Scenario] = &[
         question: "A member's disk is lost, later another's together with the leader's process: who may \
                    vote, and is anything lost?",
         play: |stage| Box::pin(lost_disk(stage)),
+    },
+    Scenario {
+        name: "bit-rot",
+        question: "Bits flip in the members' logs, on disks at rest and in use: is damage ever taken \
+                   for data, and who mends it?",
+        play: |stage| Box::pin(bit_rot(stage)),
     },
 ];
 
@@ -126,6 +133,27 @@ impl Stage {
         }
         let waited_ms = began.elapsed().as_millis();
         self.cluster.trace.tell(format_args!("a new send is acknowledged {waited_ms} ms later"));
+    }
+}
+
+impl Stage {
+    /// Bits flip on a member's disk, if there is a full segment to hit.
+    fn rot(&self, number: usize, dice: &mut Dice, index_too: bool) -> Option<Rot> {
+        let rot = faults::rot(&self.cluster, number, dice, index_too)?;
+        self.counts.struck(Kind::BitRot);
+        Some(rot)
+    }
+
+    /// Waits until the member serves its part again.
+    async fn joined(&self, number: usize) {
+        let began = Instant::now();
+        while self.cluster.members[number].live().is_none()
+            && began.elapsed() < Duration::from_secs(60)
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let waited_ms = began.elapsed().as_millis();
+        self.tell(&format!("n{number} takes part again after {waited_ms} ms, its log mended"));
     }
 }
 
@@ -274,4 +302,42 @@ async fn lost_disk(stage: Stage) {
     stage.whole_again(second).await;
     stage.pass(3).await;
     stage.tell("and sends go on");
+}
+
+async fn bit_rot(stage: Stage) {
+    let cluster = &stage.cluster;
+    let mut dice = Dice::of(stage.parameters.seed, "bits of the story");
+    stage.pass(20).await;
+    let leader = stage.leader().await;
+    let follower = (leader + 1) % cluster.members.len();
+    cluster.kill(follower);
+    stage.rot(follower, &mut dice, true);
+    cluster.start_again(follower);
+    stage.joined(follower).await;
+    stage.acknowledgement().await;
+    stage.pass(5).await;
+
+    stage.tell("all machines lose power, and on each of them something else is damaged");
+    let members = cluster.members.len();
+    (0..members).for_each(|number| cluster.lose_power(number));
+    (0..members).for_each(|number| drop(stage.rot(number, &mut dice, true)));
+    (0..members).for_each(|number| cluster.start_again(number));
+    for number in 0..members {
+        stage.joined(number).await;
+    }
+    stage.acknowledgement().await;
+    stage.pass(5).await;
+
+    let leader = stage.leader().await;
+    stage.tell(&format!("n{leader} leads, and a bit flips under it where nobody reads"));
+    let disk = &cluster.members[leader].machine.disk;
+    let (rot, began) = (stage.rot(leader, &mut dice, false), Instant::now());
+    if let Some(rot) = rot {
+        while !rot.is_mended(disk) && began.elapsed() < Duration::from_secs(60) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let waited_ms = began.elapsed().as_millis();
+        stage.tell(&format!("found and mended {waited_ms} ms later"));
+    }
+    stage.pass(5).await;
 }

@@ -7,12 +7,14 @@ mod disks;
 mod lost_disk;
 mod messages;
 mod nemesis;
+mod rot;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use nemesis::{heal, torment};
+pub use rot::{Rot, rot};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +75,8 @@ pub enum Kind {
     WriteError,
     /// A machine starts with another's disk.
     ForeignDisk,
+    /// Bits change on a machine's disk.
+    BitRot,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -110,6 +114,7 @@ impl Kind {
         Kind::SyncError,
         Kind::WriteError,
         Kind::ForeignDisk,
+        Kind::BitRot,
         Kind::ClockJump,
         Kind::NameServer,
     ];
@@ -151,6 +156,7 @@ impl Kind {
             Kind::SyncError => "sync-error",
             Kind::WriteError => "write-error",
             Kind::ForeignDisk => "foreign-disk",
+            Kind::BitRot => "bit-rot",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
         }

@@ -92,7 +92,8 @@ impl Nemesis {
     }
 
     async fn strike(&mut self, kind: Kind, dice: &mut Dice) {
-        if kind != Kind::LostDisk {
+        // These may find nothing to strike.
+        if kind != Kind::LostDisk && kind != Kind::BitRot {
             self.counts.struck(kind);
         }
         let long_ms = dice.pick(&[200, 1_000, 5_000]);
@@ -137,6 +138,7 @@ impl Nemesis {
             }
             Kind::Flap => self.flap(dice).await,
             Kind::LostDisk => self.lose_disk(dice, long_ms).await,
+            Kind::BitRot => self.rot(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();
@@ -167,6 +169,23 @@ impl Nemesis {
             self.wait_ms(dice.between(0, long_ms / 2)).await;
             self.cluster.start_again((first + at) % members);
         }
+    }
+
+    /// Bits flip while a member is down. Where old messages are given up, or a disk may be lost, a member
+    /// may be the last to have what was hit: then there is no whole copy, and nothing is struck.
+    async fn rot(&mut self, dice: &mut Dice, long_ms: u64) {
+        let others = [Kind::FullDisk, Kind::LostDisk];
+        let given_up = others.iter().any(|kind| self.parameters.faults.contains(kind));
+        if given_up || self.parameters.retention {
+            return;
+        }
+        let victim = self.any(dice);
+        self.cluster.kill(victim);
+        if super::rot(&self.cluster, victim, dice, true).is_some() {
+            self.counts.struck(Kind::BitRot);
+        }
+        self.wait_ms(long_ms).await;
+        self.cluster.start_again(victim);
     }
 
     fn cut(&self, kind: Kind, dice: &mut Dice) {

@@ -1,0 +1,90 @@
+//! Bits that change by themselves on a disk.
+//!
+//! Invariant, the atlas: of each entry only one member's copy is ever hit, the one that the entry's
+//! index names. So of whatever a majority stored a whole copy stays, and every fault must be survived.
+//! What is hit is in a full segment, behind which another full one vouches that it was durable.
+
+use std::path::{Path, PathBuf};
+
+use raft_log::Disk;
+use raft_log::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
+use raft_log::fault::SimDisk;
+
+use crate::cluster::Cluster;
+use crate::dice::Dice;
+
+/// A place on a disk that was hit.
+pub struct Rot {
+    file: PathBuf,
+    before: Vec<u8>,
+}
+
+impl Rot {
+    /// Whether the file is again as it was before.
+    pub fn is_mended(&self, disk: &SimDisk) -> bool {
+        disk.content(&self.file).is_some_and(|now| now == self.before)
+    }
+}
+
+/// Flips a bit in one to three entries of a full segment of a member, and in the segment's index if
+/// told so: opening the log then reads the segment. None when there is nothing that may be hit.
+pub fn rot(cluster: &Cluster, number: usize, dice: &mut Dice, index_too: bool) -> Option<Rot> {
+    let member = &cluster.members[number];
+    let (disk, dir) = (&member.machine.disk, &member.log_dir);
+    let mut sealed = sealed_segments(disk, dir);
+    // Its index vouches for those before it.
+    sealed.pop()?;
+    if sealed.is_empty() {
+        return None;
+    }
+    let start = dice.pick(&sealed);
+    let file = dir.join(format!("{start:020}"));
+    let before = disk.content(&file)?;
+    let members = cluster.members.len() as u64;
+    let mut own = entries(&before, start);
+    own.retain(|(index, _, _)| index % members == number as u64);
+    if own.is_empty() {
+        return None;
+    }
+    for _ in 0..dice.between(1, 3) {
+        let (index, offset, bytes) = dice.pick(&own);
+        let at = dice.between(0, bytes - 1);
+        let position = start + offset;
+        let name = &member.machine.name;
+        cluster.trace.tell(format_args!(
+            "a bit flips on {name}'s disk: byte {at} of entry {index} at position {position}"
+        ));
+        assert!(disk.flip_bit(&file, offset + at, dice.below(8) as u32), "the file is that long");
+    }
+    if index_too {
+        let index = dir.join(format!("{start:020}.index"));
+        disk.flip_bit(&index, dice.between(0, 63), dice.below(8) as u32);
+    }
+    Some(Rot { file, before })
+}
+
+/// Where segments begin whose index files are durable.
+fn sealed_segments(disk: &SimDisk, dir: &Path) -> Vec<u64> {
+    let names = disk.list(dir).unwrap_or_default();
+    let starts = names.iter().filter_map(|name| name.strip_suffix(".index")?.parse().ok());
+    let durable = |start: &u64| {
+        let path = dir.join(format!("{start:020}.index"));
+        disk.durable(&path, 0..64, |head| head.len() == 64) == Some(true)
+    };
+    starts.filter(durable).collect()
+}
+
+/// Index, offset and bytes of the entries in a segment.
+fn entries(segment: &[u8], start: u64) -> Vec<(u64, u64, u64)> {
+    let (mut entries, mut offset) = (Vec::new(), 0_usize);
+    while let Some(bytes) = segment.get(offset..)
+        && let Ok((header, _)) = EntryHeader::decode(bytes)
+        && header.position == start + offset as u64
+        && header.kind != EntryKind::Padding
+    {
+        let bytes = ENTRY_HEADER_BYTES + u64::from(header.payload_bytes);
+        entries.push((header.index, offset as u64, bytes));
+        offset += header.stored_bytes() as usize;
+    }
+    entries
+}
