@@ -9,6 +9,7 @@ use crate::disk::Disk;
 use crate::error::LogError;
 use crate::files;
 use crate::options::LogOptions;
+use crate::sealed_text;
 
 const TITLE: &str = "raftmq log, format 1";
 
@@ -36,31 +37,20 @@ impl Identity {
     /// Text, because operators look here when two directories got mixed up.
     pub(crate) fn encode(&self) -> String {
         let voters: Vec<String> = self.voters.iter().map(u64::to_string).collect();
-        let body = format!(
-            "{TITLE}\ncluster={}\ngroup={}\nmember={}\nsegmentBytes={}\nvoters={}\n",
+        let lines = format!(
+            "cluster={}\ngroup={}\nmember={}\nsegmentBytes={}\nvoters={}\n",
             self.cluster,
             self.group,
             self.member,
             self.segment_bytes,
             voters.join(",")
         );
-        let crc = crc32fast::hash(body.as_bytes());
-        format!("{body}crc32={crc:08x}\n")
+        sealed_text::seal(TITLE, &lines)
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let at = text.rfind("crc32=")?;
-        let (body, sum) = text.split_at(at);
-        let crc = u32::from_str_radix(sum.strip_prefix("crc32=")?.strip_suffix('\n')?, 16).ok()?;
-        if crc32fast::hash(body.as_bytes()) != crc {
-            return None;
-        }
-        let mut lines = body.lines();
-        if lines.next()? != TITLE {
-            return None;
-        }
-        let mut field =
-            |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+        let mut fields = sealed_text::open(TITLE, text)?;
+        let mut field = |name: &str| fields.next(name).map(str::to_owned);
         let (cluster, group, member) = (field("cluster")?, field("group")?, field("member")?);
         let segment_bytes = field("segmentBytes")?.parse().ok()?;
         let voters = field("voters")?

@@ -36,6 +36,7 @@ mod recovery;
 mod repair;
 mod scan;
 mod scrub;
+mod sealed_text;
 mod segment;
 mod shared;
 mod snapshot;

@@ -12,6 +12,7 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::files;
+use crate::sealed_text;
 
 const TITLE: &str = "raftmq standing, format 1";
 
@@ -65,29 +66,21 @@ impl Standing {
             Standing::Recovering(past) => past,
             _ => Past::default(),
         };
-        let body = format!(
-            "{TITLE}\nstanding={}\nterm={term}\nlastTerm={last_term}\nlastIndex={last_index}\n",
-            self.word()
-        );
-        let crc = crc32fast::hash(body.as_bytes());
-        format!("{body}crc32={crc:08x}\n")
+        let word = self.word();
+        sealed_text::seal(
+            TITLE,
+            &format!(
+                "standing={word}\nterm={term}\nlastTerm={last_term}\nlastIndex={last_index}\n"
+            ),
+        )
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let (body, sum) = text.split_at(text.rfind("crc32=")?);
-        let crc = u32::from_str_radix(sum.strip_prefix("crc32=")?.strip_suffix('\n')?, 16).ok()?;
-        if crc32fast::hash(body.as_bytes()) != crc {
-            return None;
-        }
-        let mut lines = body.lines();
-        if lines.next()? != TITLE {
-            return None;
-        }
-        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix('=');
-        let word = field("standing")?.to_owned();
-        let term = field("term")?.parse().ok()?;
-        let last_term = field("lastTerm")?.parse().ok()?;
-        let last_index = field("lastIndex")?.parse().ok()?;
+        let mut fields = sealed_text::open(TITLE, text)?;
+        let word = fields.next("standing")?;
+        let term = fields.next("term")?.parse().ok()?;
+        let last_term = fields.next("lastTerm")?.parse().ok()?;
+        let last_index = fields.next("lastIndex")?.parse().ok()?;
         let past = Past { term, last_term, last_index };
         let all = [
             Standing::New,
