@@ -22,7 +22,7 @@ use crate::options::LogOptions;
 use crate::scan::Window;
 use crate::segment::{Segment, TRAILER_BYTES};
 use crate::table::{Boundary, Table};
-use crate::types::{LogIndex, Position, Term};
+use crate::types::{LogIndex, Position};
 
 /// Durable entries that are damaged or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,8 +191,7 @@ pub(crate) fn read_entry<D: Disk>(
         Ok((header, _)) => header,
         Err(damage) => return Ok(Err(damage)),
     };
-    let position = segment.start + offset;
-    if header.position != position {
+    if header.position != segment.start + offset {
         return Ok(Err(EntryDamage::Position));
     }
     let payload_bytes = u64::from(header.payload_bytes);
@@ -208,14 +207,7 @@ pub(crate) fn read_entry<D: Disk>(
     if let Err(damage) = decode_entry(&bytes) {
         return Ok(Err(damage));
     }
-    let entry = StoredEntry {
-        index: LogIndex(header.index),
-        term: Term(header.term),
-        kind: header.kind,
-        position: Position(position),
-        payload_position: Position(position + ENTRY_HEADER_BYTES),
-        payload: bytes::Bytes::from(bytes).slice(HEADER..),
-    };
+    let entry = StoredEntry::new(&header, bytes::Bytes::from(bytes).slice(HEADER..));
     Ok(Ok((entry, header)))
 }
 

@@ -5,7 +5,7 @@
 //! up to it, a stale record left behind by a truncation does not chain, and one that was written to
 //! the wrong place does not match its own position.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType};
 
 use crate::types::{LogIndex, Position, Term};
@@ -84,6 +84,22 @@ pub struct EntryHeader {
 }
 
 impl EntryHeader {
+    /// The header of raft's entry at `position`, behind the entry with that header checksum.
+    ///
+    /// # Panics
+    /// When the payload's length does not fit its field; callers bound it by the segment size.
+    pub(crate) fn of(entry: &Entry, position: u64, previous_crc: u32) -> Self {
+        Self {
+            kind: EntryKind::from_raft(entry.get_entry_type()),
+            payload_bytes: u32::try_from(entry.data.len()).expect("bounded by the segment size"),
+            term: entry.term,
+            index: entry.index,
+            position,
+            previous_crc,
+            payload_crc: crc32fast::hash(&entry.data),
+        }
+    }
+
     /// The stored bytes and their checksum, which the next entry repeats.
     pub fn encode(&self) -> ([u8; HEADER], u32) {
         let mut out = [0; HEADER];
@@ -230,6 +246,18 @@ pub struct StoredEntry {
 }
 
 impl StoredEntry {
+    /// The entry with a verified header that stands where it says, and with its payload.
+    pub(crate) fn new(header: &EntryHeader, payload: Bytes) -> Self {
+        Self {
+            index: LogIndex(header.index),
+            term: Term(header.term),
+            kind: header.kind,
+            position: Position(header.position),
+            payload_position: Position(header.position + ENTRY_HEADER_BYTES),
+            payload,
+        }
+    }
+
     /// Where the following entry begins, before placement.
     pub fn end(&self) -> Position {
         Position(self.position.0 + stored_bytes(self.payload.len() as u64))
@@ -245,6 +273,16 @@ impl From<StoredEntry> for Entry {
         entry.data = stored.payload;
         entry
     }
+}
+
+/// An entry as a segment holds it: header, payload, alignment.
+pub(crate) fn stored_form(header: &[u8; HEADER], payload: &[u8]) -> Bytes {
+    let stored = usize::try_from(stored_bytes(payload.len() as u64)).expect("it is in memory");
+    let mut bytes = BytesMut::with_capacity(stored);
+    bytes.put_slice(header);
+    bytes.put_slice(payload);
+    bytes.resize(stored, 0);
+    bytes.freeze()
 }
 
 /// Header, payload and alignment of an entry.

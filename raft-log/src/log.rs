@@ -13,7 +13,7 @@ use raft::eraftpb::{ConfState, Entry, HardState};
 
 use crate::damage::DamagedLog;
 use crate::disk::Disk;
-use crate::entry::{EntryHeader, EntryKind, HEADER, stored_bytes};
+use crate::entry::{EntryHeader, HEADER, stored_bytes};
 use crate::error::LogError;
 use crate::group::Piece;
 use crate::hard_state::HardStateValue;
@@ -73,26 +73,17 @@ impl<D: Disk> Run<D> {
     /// Adds an entry; returns its header's checksum.
     fn push(&mut self, entry: &Entry, segment: &Arc<Segment<D>>, before: Boundary) -> u32 {
         let (position, payload) = (before.position.0, entry.data.clone());
-        let kind = EntryKind::from_raft(entry.get_entry_type());
-        let (header, crc) = EntryHeader {
-            kind,
-            payload_bytes: u32::try_from(payload.len()).expect("checked against the segment size"),
-            term: entry.term,
-            index: entry.index,
-            position,
-            previous_crc: before.chain_crc,
-            payload_crc: crc32fast::hash(&payload),
-        }
-        .encode();
+        let fields = EntryHeader::of(entry, position, before.chain_crc);
+        let (header, crc) = fields.encode();
         let offset = position - segment.start;
         self.pieces.push(Piece {
             segment: segment.clone(),
             offset,
             header,
             payload: payload.clone(),
-            stored_bytes: stored_bytes(payload.len() as u64),
+            stored_bytes: fields.stored_bytes(),
         });
-        let (index, term) = (entry.index, entry.term);
+        let (kind, index, term) = (fields.kind, entry.index, entry.term);
         self.entries.push(TailEntry { index, term, kind, position, header, payload });
         let offset = u32::try_from(offset).expect("offsets in a segment fit 32 bits");
         self.records.push(IndexRecord { offset, header_crc: crc, term });

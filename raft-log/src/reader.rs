@@ -15,7 +15,7 @@ use crate::error::LogError;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::table::{Boundary, Table, TableSegment};
-use crate::types::{LogIndex, Position, Term};
+use crate::types::{LogIndex, Position};
 
 /// Who reads across a multiple of this in a file is on its way through the log.
 const AHEAD_STEP_BYTES: u64 = 1 << 20;
@@ -85,14 +85,7 @@ impl<D: Disk> Stretch<D> {
             return Ok(None);
         }
         let payload = HEADER..HEADER + payload.len();
-        let entry = StoredEntry {
-            index: LogIndex(header.index),
-            term: Term(header.term),
-            kind: header.kind,
-            position: Position(position),
-            payload_position: Position(position + ENTRY_HEADER_BYTES),
-            payload: self.bytes.slice(payload),
-        };
+        let entry = StoredEntry::new(&header, self.bytes.slice(payload));
         let stored = usize::try_from(header.stored_bytes()).expect("it was decoded from memory");
         self.bytes = self.bytes.split_off(stored.min(self.bytes.len()));
         self.position += stored as u64;

@@ -15,12 +15,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use raft::eraftpb;
 
 use crate::damage::{Damage, DamageEnd, DamagedLog, read_entry};
 use crate::disk::{Disk, DiskFile, Lane};
-use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_bytes};
+use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_form};
 use crate::error::{IoContext, LogError};
 use crate::files;
 use crate::log::{Log, Opened};
@@ -158,16 +158,7 @@ impl Patch {
         if at != position {
             self.pad_to(at);
         }
-        let (header, crc) = EntryHeader {
-            kind: EntryKind::from_raft(entry.get_entry_type()),
-            payload_bytes: u32::try_from(payload_bytes).expect("checked against the segment size"),
-            term: entry.term,
-            index: index.0,
-            position: at,
-            previous_crc: self.end.chain_crc,
-            payload_crc: crc32fast::hash(&entry.data),
-        }
-        .encode();
+        let (header, crc) = EntryHeader::of(entry, at, self.end.chain_crc).encode();
         match self.goal {
             DamageEnd::Chain { index: last, crc: wanted, .. } if last == index && crc != wanted => {
                 return Err(PatchRefused::OtherEntry(index));
@@ -175,18 +166,11 @@ impl Patch {
             DamageEnd::Open(_) if !is_committed => return Err(PatchRefused::Unproven(index)),
             DamageEnd::Chain { .. } | DamageEnd::Open(_) => {}
         }
-        let stored = stored_bytes(payload_bytes);
-        let mut bytes = BytesMut::with_capacity(stored as usize);
-        bytes.put_slice(&header);
-        bytes.put_slice(&entry.data);
-        bytes.resize(stored as usize, 0);
-        self.put(at, bytes.freeze());
-        self.end = Boundary {
-            index,
-            term: Term(entry.term),
-            position: Position(at + stored),
-            chain_crc: crc,
-        };
+        let bytes = stored_form(&header, &entry.data);
+        let end = at + bytes.len() as u64;
+        self.put(at, bytes);
+        self.end =
+            Boundary { index, term: Term(entry.term), position: Position(end), chain_crc: crc };
         Ok(())
     }
 

@@ -14,11 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, BytesMut};
 use raft::eraftpb::Entry;
 
 use crate::disk::{Disk, DiskFile, Lane, PAGE_BYTES};
-use crate::entry::{EntryHeader, EntryKind, decode_entry, stored_bytes};
+use crate::entry::{EntryHeader, decode_entry, stored_form};
 use crate::error::{IoContext, LogError};
 use crate::reader::LogReader;
 use crate::segment::Segment;
@@ -257,30 +256,20 @@ impl<D: Disk> Shared<D> {
             (held.segment.clone(), located.position, crc, previous_crc)
         };
         let index = LogIndex(entry.index);
-        let (header, crc) = EntryHeader {
-            kind: EntryKind::from_raft(entry.get_entry_type()),
-            payload_bytes: u32::try_from(entry.data.len())
-                .map_err(|_| MendError::OtherEntry(index))?,
-            term: entry.term,
-            index: entry.index,
-            position,
-            previous_crc,
-            payload_crc: crc32fast::hash(&entry.data),
+        if u32::try_from(entry.data.len()).is_err() {
+            return Err(MendError::OtherEntry(index));
         }
-        .encode();
+        let (header, crc) = EntryHeader::of(entry, position, previous_crc).encode();
         if crc != header_crc {
             return Err(MendError::OtherEntry(index));
         }
-        let stored = stored_bytes(entry.data.len() as u64);
+        let bytes = stored_form(&header, &entry.data);
+        let end = position + bytes.len() as u64;
         // The page in which the log ends is written again, past the page cache.
         let written_to = self.written_position.load(Ordering::Acquire);
-        if (position + stored).next_multiple_of(PAGE_BYTES) > written_to - written_to % PAGE_BYTES {
+        if end.next_multiple_of(PAGE_BYTES) > written_to - written_to % PAGE_BYTES {
             return Err(MendError::TooNew(index));
         }
-        let mut bytes = BytesMut::with_capacity(stored as usize);
-        bytes.put_slice(&header);
-        bytes.put_slice(&entry.data);
-        bytes.resize(stored as usize, 0);
         segment.file.write_at(&bytes, position - segment.start).during("repair", &segment.path)?;
         self.latch(segment.sync())?;
         self.table_mut().damaged.0.remove(&position);
