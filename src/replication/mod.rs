@@ -11,6 +11,7 @@
 //! [`Machine`]: machine::Machine
 
 mod applier;
+mod complaint;
 mod fatal;
 mod handle;
 pub mod machine;

@@ -19,6 +19,7 @@ use super::dial::{HANDSHAKE_BYTES_MAX, WRITE_PATIENCE};
 use super::frame::{FrameReader, write_all};
 use super::tasks::Tasks;
 use super::{Identity, Inbound, Peer, PeerBounds, PeerEvent, PeerTable};
+use crate::replication::complaint::Complaint;
 use crate::replication::repair::{self, EntrySource};
 use crate::replication::wire::{
     self, FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Parcel, Purpose, Welcome,
@@ -32,8 +33,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_millis(1500);
 /// Largest snapshot accepted.
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
-/// The same refusal is logged again after this long.
-const REPEAT_LOG: Duration = Duration::from_secs(60);
 /// Pause after the operating system refuses to accept, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,7 +44,7 @@ pub(super) struct Acceptor {
     pub source: Arc<dyn EntrySource>,
     /// Whom messages are for; none while this member's log is being repaired.
     pub member: Option<(mpsc::Sender<PeerEvent>, PeerBounds)>,
-    pub last_refusal: Mutex<Option<(String, Instant)>>,
+    pub last_refusal: Mutex<Complaint>,
 }
 
 /// Accepts until it is dropped.
@@ -137,13 +136,11 @@ impl Acceptor {
     }
 
     fn log_refusal(&self, from: SocketAddr, reason: &str) {
-        let event = format!("{}: {reason}", from.ip());
-        let mut last = self.last_refusal.lock();
-        if last.as_ref().is_some_and(|(seen, at)| *seen == event && at.elapsed() < REPEAT_LOG) {
-            return;
+        if self.last_refusal.lock().is_due(format!("{}: {reason}", from.ip())) {
+            tracing::warn!(
+                group = %self.identity.group, %from, reason, "refused a peer's connection"
+            );
         }
-        tracing::warn!(group = %self.identity.group, %from, reason, "refused a peer's connection");
-        *last = Some((event, Instant::now()));
     }
 
     /// Reads messages until the connection breaks; tells the owner when that leaves the peer mute.

@@ -189,7 +189,7 @@ impl Peers {
             table: Arc::clone(&table),
             source,
             member: Some((events.clone(), bounds)),
-            last_refusal: Mutex::new(None),
+            last_refusal: Mutex::default(),
         });
         let serving = tasks.clone();
         tasks.spawn(async move { accept::run(acceptor, &listener, &serving).await });
@@ -271,7 +271,7 @@ impl RepairDoor {
             table: Arc::clone(table),
             source,
             member: None,
-            last_refusal: Mutex::new(None),
+            last_refusal: Mutex::default(),
         };
         RepairDoor { acceptor: Arc::new(acceptor), tasks: Tasks::default() }
     }

@@ -11,12 +11,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::ask::{AskError, fetch_one};
+use crate::replication::complaint::Complaint;
 use crate::replication::options::ScrubPace;
 use crate::replication::peers::dial::Backoff;
 use crate::replication::peers::{Identity, PeerTable};
 
-/// The same complaint is repeated after this long.
-const REPEAT_LOG: Duration = Duration::from_secs(60);
 /// Read at a time by a scrub, if an entry is not larger: about a millisecond of the disk's time.
 const STEP_BYTES: u64 = 256 << 10;
 
@@ -48,7 +47,7 @@ impl<D: Disk> Mender<D> {
     /// Mends until nothing is damaged. Gives up, if told so, at an entry that no peer has any more.
     pub async fn mend(&self, give_up: bool) -> Option<DamagedEntry> {
         let mut backoff = Backoff::new(self.identity.instance);
-        let mut complaint = (String::new(), Instant::now());
+        let mut complaint = Complaint::default();
         loop {
             let round = self.round().await;
             if round.problems.is_empty() {
@@ -58,12 +57,11 @@ impl<D: Disk> Mender<D> {
                 return round.gone;
             }
             let text = round.problems.join("; ");
-            if text != complaint.0 || complaint.1.elapsed() >= REPEAT_LOG {
+            if complaint.is_due(text.clone()) {
                 tracing::warn!(
                     group = %self.identity.group, reason = %text,
                     "no peer gives what is damaged in the log, trying on"
                 );
-                complaint = (text, Instant::now());
             }
             sleep(backoff.next()).await;
         }

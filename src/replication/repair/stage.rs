@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use raft::Storage as _;
 use raft_log::{
@@ -13,19 +12,17 @@ use raft_log::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::ask::{AskError, fill};
 use super::mend::{Mender, check_unapplied};
 use super::source::LiveLog;
+use crate::replication::complaint::Complaint;
 use crate::replication::handle::ReplicaStatus;
 use crate::replication::options::{Listen, ReplicaOptions, StartError};
 use crate::replication::peers::dial::Backoff;
 use crate::replication::peers::{Identity, PeerTable, RepairDoor};
 use crate::replication::{identity_of, listen, peer_bounds};
-
-/// The same complaint is repeated after this long.
-const REPEAT_LOG: Duration = Duration::from_secs(60);
 
 /// Opens the log in `dir`. What of it is damaged is fetched from the peers that `options` name, for
 /// as long as that takes; the socket that was bound meanwhile is left in `options`.
@@ -150,7 +147,7 @@ impl Stage {
         damage: &Damage,
     ) -> Result<(u64, Patch), StartError> {
         let mut backoff = Backoff::new(self.identity.instance);
-        let mut complaint = (String::new(), Instant::now());
+        let mut complaint = Complaint::default();
         loop {
             let (mut problems, mut compacted) = (Vec::new(), 0);
             for peer in self.peers.values() {
@@ -168,13 +165,12 @@ impl Stage {
                 return Err(damage.error().into());
             }
             let text = problems.join("; ");
-            if text != complaint.0 || complaint.1.elapsed() >= REPEAT_LOG {
+            if complaint.is_due(text.clone()) {
                 tracing::warn!(
                     group = %self.identity.group, file = %damage.file.display(),
                     position = %damage.before.position, reason = %text,
                     "no peer gives what is missing in the log, trying on"
                 );
-                complaint = (text, Instant::now());
             }
             sleep(backoff.next()).await;
         }
