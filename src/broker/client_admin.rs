@@ -10,6 +10,7 @@ use super::client_manager::Member;
 use super::core::Core;
 use super::dispatch::refuse;
 use super::fields::required;
+use super::queue_locks;
 use crate::protocol::body::{
     ClientConnection, ConsumerConnection, ConsumerIdList, ProducerConnection,
 };
@@ -95,10 +96,12 @@ fn missing_groups(core: &Core, data: &HeartbeatData) -> Vec<Command> {
 }
 
 /// A client leaves its groups.
-pub fn unregister(core: &Core, command: &RemotingCommand, connection: &Connection) -> Outcome {
+pub fn unregister(core: &Arc<Core>, command: &RemotingCommand, connection: &Connection) -> Outcome {
     required(command, "clientID")?;
     let group = |name| command.ext_fields.get(name).filter(|group| !group.is_empty());
-    core.clients.unregister(connection.id(), group("producerGroup"), group("consumerGroup"));
+    let departure =
+        core.clients.unregister(connection.id(), group("producerGroup"), group("consumerGroup"));
+    queue_locks::left(core, departure.into_iter().collect(), false);
     Ok(success())
 }
 

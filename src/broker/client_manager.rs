@@ -126,6 +126,15 @@ pub enum SubscriptionLookup {
     },
 }
 
+/// A client is no member of a group any more, on any connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// The consumer group.
+    pub group: String,
+    /// The client.
+    pub client_id: String,
+}
+
 struct Tables<C> {
     consumers: BTreeMap<String, ConsumerGroup<C>>,
     producers: BTreeMap<String, HashMap<u64, Member<C>>>,
@@ -202,40 +211,63 @@ impl<C: ClientChannel> ClientManager<C> {
         wants_full
     }
 
-    /// A client leaves one or both groups.
+    /// A client leaves one or both groups; whether it left the consumer group for good.
     pub fn unregister(
         &self,
         channel_id: u64,
         producer_group: Option<&str>,
         consumer_group: Option<&str>,
-    ) {
+    ) -> Option<Departure> {
         let mut told = Vec::new();
+        let mut departure = None;
         {
             let mut tables = self.tables.lock();
             if let Some(group) = producer_group {
                 tables.leave_producer(group, channel_id);
             }
-            if let Some(group) = consumer_group {
-                told.extend(tables.leave_consumer(group, channel_id));
+            if let Some(group) = consumer_group
+                && let Some((channels, departed)) = tables.leave_consumer(group, channel_id)
+            {
+                told.push((group.to_owned(), channels));
+                departure = departed;
             }
         }
         self.tell(told);
+        departure
     }
 
-    /// A connection is gone, and its client with it.
-    pub fn connection_closed(&self, channel_id: u64) {
+    /// A connection is gone, and its client with it; the groups of which it is no member any more.
+    pub fn connection_closed(&self, channel_id: u64) -> Vec<Departure> {
         let mut told = Vec::new();
+        let mut departures = Vec::new();
         {
             let mut tables = self.tables.lock();
-            let Some(groups) = tables.connections.remove(&channel_id) else { return };
+            let Some(groups) = tables.connections.remove(&channel_id) else { return departures };
             for group in &groups.producers {
                 tables.leave_producer(group, channel_id);
             }
-            for group in &groups.consumers {
-                told.extend(tables.leave_consumer(group, channel_id));
+            for group in groups.consumers {
+                if let Some((channels, departed)) = tables.leave_consumer(&group, channel_id) {
+                    told.push((group, channels));
+                    departures.extend(departed);
+                }
             }
         }
         self.tell(told);
+        departures
+    }
+
+    /// Whether a client is connected as a member of a group.
+    pub fn is_member(&self, group: &str, client_id: &str) -> bool {
+        let tables = self.tables.lock();
+        let group = tables.consumers.get(group);
+        group.is_some_and(|group| group.has(client_id))
+    }
+
+    /// Has the members of a group rebalance.
+    pub fn tell_group(&self, group: &str) {
+        let channels = self.tables.lock().consumers.get(group).map(ConsumerGroup::channels);
+        self.tell(channels.map(|channels| (group.to_owned(), channels)).into_iter().collect());
     }
 
     /// Closes the connections of clients that are silent too long, and forgets groups that have
@@ -257,6 +289,7 @@ impl<C: ClientChannel> ClientManager<C> {
             });
         }
         for channel in silent {
+            // A lock of a client that is silent for so long has run out.
             self.connection_closed(channel.id());
             channel.close();
         }
@@ -368,21 +401,31 @@ impl<C: ClientChannel> Tables<C> {
         }
     }
 
-    /// Who is to be told that the member left, if it was one.
-    fn leave_consumer(&mut self, group: &str, channel_id: u64) -> Option<(String, Vec<Arc<C>>)> {
+    /// Who is to be told that the member left, if it was one, and whether its client did.
+    fn leave_consumer(
+        &mut self,
+        group: &str,
+        channel_id: u64,
+    ) -> Option<(Vec<Arc<C>>, Option<Departure>)> {
         if let Some(groups) = self.connections.get_mut(&channel_id) {
             groups.consumers.remove(group);
         }
         let consumers = self.consumers.get_mut(group)?;
-        consumers.members.remove(&channel_id)?;
+        let Member { client_id, .. } = consumers.members.remove(&channel_id)?;
         if consumers.members.is_empty() {
             consumers.empty_since = Some(Instant::now());
         }
-        Some((group.to_owned(), consumers.channels()))
+        let departed = !consumers.has(&client_id);
+        let departure = departed.then(|| Departure { group: group.to_owned(), client_id });
+        Some((consumers.channels(), departure))
     }
 }
 
 impl<C: ClientChannel> ConsumerGroup<C> {
+    fn has(&self, client_id: &str) -> bool {
+        self.members.values().any(|member| member.client_id == client_id)
+    }
+
     fn channels(&self) -> Vec<Arc<C>> {
         self.members.values().map(|member| member.channel.clone()).collect()
     }
@@ -494,11 +537,12 @@ mod tests {
         beat(&manager, &b, &heartbeat("b", &["T", "U"]));
         assert_eq!((told(&a), told(&b)), (1, 1), "another topic");
         assert_eq!(manager.consumer_ids("g"), BTreeSet::from(["a".into(), "b".into()]));
-        manager.connection_closed(1);
+        let left = |client_id: &str| Departure { group: "g".into(), client_id: client_id.into() };
+        assert_eq!(manager.connection_closed(1), [left("a")]);
         assert_eq!((told(&a), told(&b)), (0, 1));
-        manager.connection_closed(1);
+        assert_eq!(manager.connection_closed(1), []);
         assert_eq!(told(&b), 0, "it left already");
-        manager.unregister(2, Some("p"), Some("g"));
+        assert_eq!(manager.unregister(2, Some("p"), Some("g")), Some(left("b")));
         assert!(manager.consumer_ids("g").is_empty() && manager.producers("p").is_empty());
         assert!(manager.describe_consumers("g").is_none());
     }
@@ -521,6 +565,21 @@ mod tests {
         assert_eq!(manager.groups_of_topic("T").len(), 1);
         manager.expire(Instant::now() + SUBSCRIPTION_EXPIRY + Duration::from_secs(1));
         assert!(matches!(manager.subscription("g", "T"), SubscriptionLookup::UnknownGroup));
+    }
+
+    #[tokio::test]
+    async fn a_client_has_left_when_its_last_connection_has() {
+        let manager = ClientManager::new(true);
+        let (old, new) = (channel(1), channel(2));
+        beat(&manager, &old, &heartbeat("a", &["T"]));
+        beat(&manager, &new, &heartbeat("a", &["T"]));
+        assert_eq!(manager.connection_closed(1), [], "it came back before");
+        assert!(manager.is_member("g", "a"));
+        told(&new);
+        manager.tell_group("g");
+        assert_eq!(told(&new), 1);
+        assert_eq!(manager.connection_closed(2).len(), 1);
+        assert!(!manager.is_member("g", "a"));
     }
 
     #[tokio::test]

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
-use super::{broker_admin, client_admin, group_admin, offsets, pull, send, topic_admin, view};
+use super::{
+    broker_admin, client_admin, group_admin, offsets, pull, queue_locks, send, topic_admin, view,
+};
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
 
@@ -52,7 +54,8 @@ impl RequestHandler for Dispatcher {
     }
 
     fn connection_closed(&self, connection: &Arc<Connection>) {
-        self.core.clients.connection_closed(connection.id());
+        let departures = self.core.clients.connection_closed(connection.id());
+        queue_locks::left(&self.core, departures, true);
         self.core.long_polling.connection_closed(connection.id());
     }
 }
@@ -80,6 +83,8 @@ impl Duty {
             | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
             | request::DELETE_SUBSCRIPTIONGROUP
             | request::GET_CONSUME_STATS
+            | request::LOCK_BATCH_MQ
+            | request::UNLOCK_BATCH_MQ
             | request::TRANSFER_LEADER => Some(Duty::Leader),
             request::QUERY_MESSAGE
             | request::VIEW_MESSAGE_BY_ID
@@ -117,7 +122,7 @@ fn spawn(core: &Arc<Core>, request: Request, duty: Duty) {
     });
 }
 
-async fn process(core: &Core, command: &RemotingCommand, connection: &Connection) -> Outcome {
+async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Connection) -> Outcome {
     match command.code {
         request::QUERY_CONSUMER_OFFSET => offsets::query(core, command).await,
         request::SEARCH_OFFSET_BY_TIMESTAMP => offsets::search_by_time(core, command).await,
@@ -136,6 +141,8 @@ async fn process(core: &Core, command: &RemotingCommand, connection: &Connection
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group_admin::all(core),
         request::GET_SUBSCRIPTIONGROUP_CONFIG => group_admin::one(core, command),
         request::QUERY_TOPIC_CONSUME_BY_WHO => group_admin::groups_of_topic(core, command),
+        request::LOCK_BATCH_MQ => queue_locks::lock(core, command).await,
+        request::UNLOCK_BATCH_MQ => queue_locks::unlock(core, command).await,
         request::TRANSFER_LEADER => broker_admin::transfer_leader(core, command).await,
         request::RAFT_STATUS => broker_admin::raft_status(core),
         request::GET_BROKER_CONFIG => broker_admin::config(core),

@@ -1,7 +1,7 @@
 //! The broker: what clients, tools and other members may ask of a member of a broker group.
 //!
 //! A request enters at [`dispatch`]. The families of requests have a file each: [`send`], [`pull`],
-//! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`broker_admin`]. What
+//! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`queue_locks`], [`broker_admin`]. What
 //! only the leader may do goes through [`forward`] when another member is asked. [`group`] is the
 //! replicated state, [`client_manager`] and [`long_polling`] are what this member alone knows of its
 //! clients. [`duties`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being
@@ -26,6 +26,7 @@ mod namesrv_client;
 mod offsets;
 mod preferred_leader;
 mod pull;
+mod queue_locks;
 mod retention;
 // It takes signals; a simulation has none.
 #[cfg(not(madsim))]

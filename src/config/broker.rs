@@ -181,6 +181,11 @@ settings! {
             Between(1, 60_000),
             "Consumer offsets reported within this time are replicated together. (Not a key of \
             RocketMQ.)";
+        queue_lock_return_ms: u64 = "queueLockReturnMs", "5000", "ms", Between(0, 60_000),
+            "The queues that a consumer in order has locked are kept for it for this long after \
+            its connection closed. One that is back later, after it lost its connection only, \
+            may for some seconds consume beside its successor: 33000 rules that out, and makes \
+            the queues of one that crashed wait as long. (Not a key of RocketMQ.)";
     }
 }
 

@@ -21,7 +21,7 @@ pub struct CommandBatch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// Absent only when a newer version wrote a kind that this one does not know.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 11")]
     pub kind: Option<Kind>,
 }
 
@@ -52,6 +52,12 @@ pub enum Kind {
     /// Gives up everything below a position.
     #[prost(message, tag = "8")]
     Retain(Retain),
+    /// Gives a client the locks of queues that nobody else has.
+    #[prost(message, tag = "10")]
+    LockQueues(LockQueues),
+    /// Takes a client's locks.
+    #[prost(message, tag = "11")]
+    ReleaseLocks(ReleaseLocks),
 }
 
 /// A topic's settings in the JSON that the admin protocol uses: one codec wherever they are kept.
@@ -128,6 +134,48 @@ pub struct Retain {
     pub position: u64,
 }
 
+/// See [`Kind::LockQueues`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LockQueues {
+    /// The consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Who asks.
+    #[prost(string, tag = "2")]
+    pub client_id: String,
+    /// For what.
+    #[prost(message, repeated, tag = "3")]
+    pub queues: Vec<QueueName>,
+}
+
+/// See [`Kind::ReleaseLocks`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReleaseLocks {
+    /// The consumer group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Whose locks.
+    #[prost(string, tag = "2")]
+    pub client_id: String,
+    /// Which; all when there are none.
+    #[prost(message, repeated, tag = "3")]
+    pub queues: Vec<QueueName>,
+    /// A lock that was granted or renewed after this stays.
+    #[prost(int64, tag = "4")]
+    pub granted_until_ms: i64,
+}
+
+/// A queue of this broker group.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct QueueName {
+    /// Its topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// Its number.
+    #[prost(int32, tag = "2")]
+    pub queue_id: i32,
+}
+
 fn topic_settings(config: &TopicConfig) -> TopicSettings {
     TopicSettings { topic: config.topic_name.clone(), config_json: to_json(config) }
 }
@@ -180,6 +228,23 @@ impl Command {
     /// Gives up everything below `position`, which must be a segment's boundary.
     pub fn retain(position: raft_log::Position) -> Command {
         Kind::Retain(Retain { position: position.0 }).into()
+    }
+
+    /// Gives a client the locks of queues that nobody else has, and renews its own.
+    pub fn lock_queues(group: &str, client_id: &str, queues: Vec<QueueName>) -> Command {
+        let (group, client_id) = (group.to_owned(), client_id.to_owned());
+        Kind::LockQueues(LockQueues { group, client_id, queues }).into()
+    }
+
+    /// Takes those of a client's locks, all if none is named, that were granted until a time.
+    pub fn release_locks(
+        group: &str,
+        client_id: &str,
+        queues: Vec<QueueName>,
+        granted_until_ms: i64,
+    ) -> Command {
+        let (group, client_id) = (group.to_owned(), client_id.to_owned());
+        Kind::ReleaseLocks(ReleaseLocks { group, client_id, queues, granted_until_ms }).into()
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod command;
 mod defaults;
 mod groups;
+mod locks;
 mod offsets;
 pub mod payload;
 mod queues;
@@ -25,9 +26,10 @@ use self::snapshot::Key;
 use self::topics::bump;
 use crate::protocol::data_version::DataVersion;
 
-pub use self::command::{Command, CommandBatch, CommittedOffset, Kind};
+pub use self::command::{Command, CommandBatch, CommittedOffset, Kind, QueueName};
 pub use self::defaults::{DefaultTopics, default_groups, default_topics};
 pub use self::groups::Groups;
+pub use self::locks::{GroupLocks, LOCK_BELIEF_MS, LOCK_LIFE_MS, Locks, QueueLock};
 pub use self::offsets::{Offsets, QueueProgress};
 pub use self::queues::QueueOffsets;
 pub use self::snapshot::{Change, SnapshotError};
@@ -63,6 +65,7 @@ pub struct State {
     topics: Topics,
     groups: Groups,
     offsets: Offsets,
+    locks: Locks,
     offsets_version: DataVersion,
     min_position: Position,
     last_store_timestamp_ms: i64,
@@ -142,6 +145,8 @@ impl State {
             Some(Kind::CreateGroupIfAbsent(settings)) => self.set_group(settings, false, effects),
             Some(Kind::DeleteGroup(delete)) => self.delete_group(delete, effects),
             Some(Kind::CommitOffsets(commit)) => self.commit_offsets(commit),
+            Some(Kind::LockQueues(lock)) => self.lock_queues(lock),
+            Some(Kind::ReleaseLocks(release)) => self.release_locks(release),
             Some(Kind::Retain(retain)) => {
                 if Position(retain.position) > self.min_position {
                     self.min_position = Position(retain.position);
@@ -187,6 +192,7 @@ impl State {
         for group in self.offsets.remove_topic(topic) {
             self.changed.insert(Key::Offsets(group, Arc::clone(&name)));
         }
+        self.remove_locks_of_topic(topic);
         bump(&mut self.topics.version, self.last_store_timestamp_ms);
         self.changed.insert(Key::Topic(Arc::clone(&name)));
         effects.topics_changed.push(name);
@@ -219,6 +225,7 @@ impl State {
             self.changed.insert(Key::Group(Arc::clone(&name)));
             effects.groups_changed.push(Arc::clone(&name));
         }
+        self.remove_locks_of_group(&name);
         if delete.clean_offset {
             for topic in self.offsets.remove_group(&name) {
                 self.changed.insert(Key::Offsets(Arc::clone(&name), topic));

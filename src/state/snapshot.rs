@@ -10,6 +10,7 @@ use raft_log::Position;
 
 use super::State;
 use super::command::to_json;
+use super::locks::QueueLock;
 use super::topics::Topic;
 use crate::protocol::data_version::DataVersion;
 
@@ -23,6 +24,7 @@ pub(super) enum Key {
     Topic(Arc<str>),
     Group(Arc<str>),
     Offsets(Arc<str>, Arc<str>),
+    Locks(Arc<str>),
 }
 
 /// A snapshot or checkpoint that cannot be used.
@@ -95,6 +97,24 @@ struct OffsetsValue {
     offsets: Vec<i64>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct LocksValue {
+    #[prost(message, repeated, tag = "1")]
+    locks: Vec<LockValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LockValue {
+    #[prost(string, tag = "1")]
+    topic: String,
+    #[prost(int32, tag = "2")]
+    queue_id: i32,
+    #[prost(string, tag = "3")]
+    client_id: String,
+    #[prost(int64, tag = "4")]
+    granted_ms: i64,
+}
+
 impl Key {
     fn encode(&self) -> Vec<u8> {
         match self {
@@ -103,6 +123,7 @@ impl Key {
             Key::Group(name) => [&[2], name.as_bytes()].concat(),
             // Names hold no control characters, so a zero byte ends the first.
             Key::Offsets(group, topic) => [&[3], group.as_bytes(), &[0], topic.as_bytes()].concat(),
+            Key::Locks(group) => [&[5], group.as_bytes()].concat(),
         }
     }
 }
@@ -163,7 +184,8 @@ impl State {
         let groups = self.groups.iter().map(|(name, _)| Key::Group(Arc::clone(name)));
         let offsets =
             self.offsets.iter().map(|(g, t, _)| Key::Offsets(Arc::clone(g), Arc::clone(t)));
-        meta.chain(topics).chain(groups).chain(offsets).filter_map(|key| {
+        let locks = self.locks.iter().map(|(group, _)| Key::Locks(Arc::clone(group)));
+        meta.chain(topics).chain(groups).chain(offsets).chain(locks).filter_map(|key| {
             let value = self.value(&key)?;
             Some((key.encode(), value))
         })
@@ -206,6 +228,15 @@ impl State {
                     offsets: progress.values().copied().collect(),
                 };
                 value.encode_to_vec()
+            }),
+            Key::Locks(group) => self.locks.of_group(group).map(|locks| {
+                let locks = locks.iter().map(|((topic, queue_id), lock)| LockValue {
+                    topic: topic.to_string(),
+                    queue_id: *queue_id,
+                    client_id: lock.client_id.to_string(),
+                    granted_ms: lock.granted_ms,
+                });
+                LocksValue { locks: locks.collect() }.encode_to_vec()
             }),
         }
     }
@@ -261,6 +292,14 @@ impl State {
                 let value = OffsetsValue::decode(value).map_err(decode_error)?;
                 let progress = value.queue_ids.into_iter().zip(value.offsets).collect();
                 self.offsets.restore(group, topic, progress);
+            }
+            5 => {
+                let value = LocksValue::decode(value).map_err(decode_error)?;
+                let locks = value.locks.into_iter().map(|lock| {
+                    let (client_id, granted_ms) = (Arc::from(lock.client_id), lock.granted_ms);
+                    ((Arc::from(lock.topic), lock.queue_id), QueueLock { client_id, granted_ms })
+                });
+                self.locks.restore(name, locks.collect());
             }
             other => return Err(SnapshotError::Decode(format!("unknown kind {other}"))),
         }

@@ -24,6 +24,10 @@ fn commit(group: &str, topic: &str, queue_id: i32, offset: i64) -> Command {
     Command::commit_offsets(vec![CommittedOffset { group, topic, queue_id, offset }])
 }
 
+fn queue(topic: &str, queue_id: i32) -> QueueName {
+    QueueName { topic: topic.to_owned(), queue_id }
+}
+
 fn with_topic(topic: &str) -> State {
     let mut state = State::default();
     let create = Command::create_topic_if_absent(&TopicConfig::new(topic, 4, 6));
@@ -128,6 +132,10 @@ fn step() -> impl Strategy<Value = Step> {
         (name(), any::<bool>()).prop_map(|(g, clean)| Command::delete_group(g, clean).into()),
         (name(), name(), 0..4, 0..99i64).prop_map(|(g, t, q, o)| commit(g, t, q, o).into()),
         (0..9_999u64).prop_map(|p| Command::retain(Position(p)).into()),
+        (name(), name(), name(), 0..4)
+            .prop_map(|(g, c, t, q)| Command::lock_queues(g, c, vec![queue(t, q)]).into()),
+        (name(), name(), name(), 0..4, 1_000..1_060i64)
+            .prop_map(|(g, c, t, q, ms)| Command::release_locks(g, c, vec![queue(t, q)], ms).into()),
         (name(), 0..4, 1..5u32).prop_map(|(topic, queue_id, count)| Step::Messages {
             topic: topic.to_owned(),
             queue_id,

@@ -11,7 +11,7 @@ use raft_log::{LogIndex, Position};
 use super::shared::{Shared, TopicRef};
 use crate::protocol::data_version::DataVersion;
 use crate::protocol::group::SubscriptionGroupConfig;
-use crate::state::{QueueProgress, State};
+use crate::state::{QueueLock, QueueProgress, State};
 use crate::store::StoreError;
 use crate::store::extent::QueueKey;
 
@@ -142,6 +142,20 @@ impl GroupView {
     /// As [`GroupView::min_offset`].
     pub fn bounds(&self, topic: &str, queue_id: i32) -> Result<QueueBounds, StoreError> {
         Ok(self.queue(topic, queue_id)?.map(|(_, bounds)| bounds).unwrap_or_default())
+    }
+
+    /// Who consumes a queue in order for a group, if anybody was granted that; it may have run out.
+    pub fn queue_lock(&self, group: &str, topic: &str, queue_id: i32) -> Option<QueueLock> {
+        let state = self.shared.state.read();
+        let locks = state.locks().of_group(group)?;
+        locks.get(&(Arc::from(topic), queue_id)).cloned()
+    }
+
+    /// When a client was last granted a lock that it still has.
+    pub fn last_lock_ms(&self, group: &str, client_id: &str) -> Option<i64> {
+        let state = self.shared.state.read();
+        let locks = state.locks().of_group(group)?.values();
+        locks.filter(|lock| *lock.client_id == *client_id).map(|lock| lock.granted_ms).max()
     }
 
     /// A number that members which applied the same entries share.
