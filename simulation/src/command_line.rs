@@ -3,13 +3,15 @@
 //! Invariant: see `main`.
 
 use std::ops::Range;
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use simulation::flaws::find_flaws;
 use simulation::machine::Flaw;
 use simulation::parameters::Parameters;
+use simulation::record;
 use simulation::run::{Plan, Report, play};
 use simulation::scenarios;
 use simulation::sweep::{FIGURES, Sweep};
@@ -49,6 +51,12 @@ struct Arguments {
     /// Print the brokers' own log lines, by this filter, to standard error.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// When something is found, print the whole story and the last events.
+    #[arg(long)]
+    record: bool,
+    /// Keep the record of each of --seeds that fails in this folder.
+    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/failed"))]
+    keep: PathBuf,
     /// Print every event.
     #[arg(long)]
     trace: bool,
@@ -70,7 +78,8 @@ pub fn main() -> ExitCode {
     if let Some(seeds) = arguments.seeds {
         let limit = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
         let (jobs, at_least) = (arguments.jobs.max(1), arguments.at_least);
-        let sweep = Sweep { seeds, jobs, limit, at_least };
+        let (keep, flaw) = (arguments.keep, arguments.flaw);
+        let sweep = Sweep { seeds, jobs, limit, at_least, keep, flaw };
         return sweep.run().unwrap_or_else(|error| {
             eprintln!("the sweep cannot run: {error}");
             ExitCode::FAILURE
@@ -94,7 +103,7 @@ pub fn main() -> ExitCode {
     }
     println!("{parameters}");
     let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
-    finish(&report, &again)
+    finish(&report, &again, arguments.record)
 }
 
 fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {
@@ -116,10 +125,15 @@ fn tell(name: &str, arguments: &Arguments) -> ExitCode {
     let parameters = Parameters::calm(arguments.seed);
     println!("{parameters}");
     let report = play(parameters, Plan::Scenario(scenario), telling(arguments, Telling::Story));
-    finish(&report, &format!("--scenario {name} --seed {}", arguments.seed))
+    let again = format!("--scenario {name} --seed {}", arguments.seed);
+    finish(&report, &again, arguments.record)
 }
 
-fn finish(report: &Report, again: &str) -> ExitCode {
+fn finish(report: &Report, again: &str, with_record: bool) -> ExitCode {
+    if with_record && !report.findings.is_empty() {
+        print!("{}", report.record);
+        println!("{}", record::END);
+    }
     let [acknowledged, failed, unknown] = report.sends;
     println!(
         "{acknowledged} sends acknowledged, {failed} refused, {unknown} unknown; {} deliveries; {} \
@@ -144,15 +158,6 @@ fn finish(report: &Report, again: &str) -> ExitCode {
     for finding in &report.findings {
         println!("FOUND {finding}");
     }
-    let commit = commit().map(|commit| format!("  # at {commit}")).unwrap_or_default();
-    println!("cargo sim -- {again}{commit}");
+    println!("{}", record::again(again));
     ExitCode::FAILURE
-}
-
-/// The commit of the tree, as far as it can be known.
-fn commit() -> Option<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let output = Command::new("git").args(["-C", root, "rev-parse", "--short", "HEAD"]).output();
-    let text = String::from_utf8(output.ok()?.stdout).ok()?;
-    Some(text.trim().to_owned()).filter(|commit| !commit.is_empty())
 }

@@ -4,8 +4,8 @@
 //! From a seed come the [`parameters`] of a run and everything that happens in it. [`run`] plays it:
 //! first with [`faults`], then without, when the cluster has to recover within bounds. What clients
 //! were told is kept in [`history`] and judged by the [`oracle`]; what must always hold has a file
-//! each in [`invariants`]. [`sweep`] runs many seeds, a process each; [`scenarios`] tell single
-//! stories.
+//! each in [`invariants`]. [`sweep`] runs many seeds, a process each, and keeps the [`record`] of those
+//! that fail; [`scenarios`] tell single stories.
 //!
 //! Invariant: a run is a function of its seed. Nothing here or in what runs here asks the machine for
 //! time, randomness or order; see [`entropy`] for what had to be closed, and [`trace`] for how it
@@ -41,6 +41,8 @@ pub mod network;
 pub mod oracle;
 #[cfg(madsim)]
 pub mod parameters;
+#[cfg(madsim)]
+pub mod record;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

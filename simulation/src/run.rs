@@ -23,6 +23,7 @@ use crate::invariants::quorum_durable::QuorumDurable;
 use crate::invariants::{Finding, Findings};
 use crate::machine::Flaw;
 use crate::parameters::Parameters;
+use crate::record::Record;
 use crate::scenarios::Scenario;
 use crate::trace::{Telling, Trace};
 use crate::workload::{
@@ -61,6 +62,8 @@ pub struct Report {
     pub took: Took,
     /// What must not be.
     pub findings: Vec<Finding>,
+    /// What there is to be read of it.
+    pub record: Record,
 }
 
 /// What happens during the first phase.
@@ -74,10 +77,12 @@ pub enum Plan {
 /// Plays a run on a thread of its own; a panic in it is its finding.
 pub fn play(parameters: Parameters, plan: Plan, telling: Telling) -> Report {
     let seed = parameters.seed;
+    let record = Record::default();
+    let kept = record.clone();
     let body = move || {
         let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
         runtime.set_time_limit(VIRTUAL_LIMIT);
-        runtime.block_on(whole(Arc::new(parameters), plan, telling))
+        runtime.block_on(whole(Arc::new(parameters), plan, telling, kept))
     };
     #[allow(clippy::disallowed_methods, reason = "the runtime wants a thread of its own")]
     let outcome = std::thread::spawn(body).join();
@@ -98,6 +103,7 @@ pub fn play(parameters: Parameters, plan: Plan, telling: Telling) -> Report {
                 invariant: "no process panics",
                 what: text.unwrap_or_else(|| "a panic without words".to_owned()),
             }],
+            record,
         }
     })
 }
@@ -117,7 +123,12 @@ struct World {
     producing: Vec<tokio::task::JoinHandle<()>>,
 }
 
-async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Report {
+async fn whole(
+    parameters: Arc<Parameters>,
+    plan: Plan,
+    telling: Telling,
+    record: Record,
+) -> Report {
     // A run of this thread before may have left some.
     drop(raftmq::observe::take_applied());
     drop(raftmq::observe::take_digests());
@@ -125,7 +136,7 @@ async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Rep
     raftmq::mischief::stop();
     raftmq::buggify::set_apply_lag_ms(parameters.apply_lag_ms);
     raftmq::mistake::make(parameters.flaw.and_then(Flaw::mistake));
-    let trace = Trace::begin(telling);
+    let trace = Trace::begin(telling, record.clone());
     let mut world = World::begin(parameters, trace);
     let inspector = Inspector::start(&world);
     world.start_clients();
@@ -147,7 +158,7 @@ async fn whole(parameters: Arc<Parameters>, plan: Plan, telling: Telling) -> Rep
     // Whatever was killed is dropped before the disks are looked at.
     sleep(Duration::from_millis(1)).await;
     inspector.examine(&world);
-    Report { took, ..world.report(simulated, &inspector) }
+    Report { took, record, ..world.report(simulated, &inspector) }
 }
 
 /// What a scenario works with.
@@ -338,6 +349,7 @@ impl World {
             indexes,
             took: Took::default(),
             findings: self.findings.all(),
+            record: Record::default(),
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Many seeds, each in a process of its own.
 //!
-//! Invariant: a seed that fails is reported with its whole output, the last line of which is the
-//! command that plays it again; the sweep's exit code says whether there was one.
+//! Invariant: a seed that fails is reported, and its record kept in a file of its own, the last line of
+//! which is the command that plays it again; the sweep's exit code says whether there was one.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::faults::Kind;
+use crate::record;
 
 /// How a run's line of figures begins; what follows are `key=number` with spaces between. Of those that
 /// begin with `slowest_` a sweep keeps the largest, of all others the sum.
@@ -40,6 +41,10 @@ pub struct Sweep {
     pub limit: Option<Duration>,
     /// How often each kind of fault has to strike for the sweep to count as one.
     pub at_least: u64,
+    /// Where the records of seeds that fail are kept.
+    pub keep: PathBuf,
+    /// A mistake made on purpose in all of them.
+    pub flaw: Option<String>,
 }
 
 #[derive(Default)]
@@ -59,12 +64,13 @@ impl Sweep {
         let (next, stop) = (AtomicU64::new(self.seeds.start), AtomicBool::new(false));
         let began = Instant::now();
         let mut totals = Totals::default();
+        let flaw = self.flaw.as_ref().map(|name| format!(" --flaw {name}")).unwrap_or_default();
         let mut progress_at = PROGRESS;
         let (tell, told) = mpsc::sync_channel::<(u64, std::io::Result<Output>)>(self.jobs);
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 let (tell, next, stop, program) = (tell.clone(), &next, &stop, &program);
-                let (end, limit) = (self.seeds.end, self.limit);
+                let (end, limit, flaw) = (self.seeds.end, self.limit, &flaw);
                 scope.spawn(move || {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -72,8 +78,8 @@ impl Sweep {
                         if seed >= end || late || stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        let output =
-                            Command::new(program).args(["--seed", &seed.to_string()]).output();
+                        let asked = format!("--record --seed {seed}{flaw}");
+                        let output = Command::new(program).args(asked.split(' ')).output();
                         if tell.send((seed, output)).is_err() {
                             return;
                         }
@@ -83,7 +89,7 @@ impl Sweep {
             drop(tell);
             for (seed, output) in told {
                 match output {
-                    Ok(output) => totals.take(seed, &output),
+                    Ok(output) => totals.take(seed, &output, &flaw, &self.keep),
                     Err(error) => {
                         stop.store(true, Ordering::Relaxed);
                         eprintln!("seed {seed} cannot be run: {error}");
@@ -103,8 +109,33 @@ impl Sweep {
     }
 }
 
+/// What is kept of a run: its output, behind what went to standard error, and at the end the command that
+/// plays it again, which a process that was ended from outside could not print.
+fn kept(output: &str, errors: &str, again: &str) -> String {
+    let output = output.trim_end();
+    let last = output.lines().last().unwrap_or_default();
+    let missing = if last.starts_with("cargo sim") { "" } else { again };
+    let parts = [errors.trim_end(), output, missing];
+    let mut text: String =
+        parts.iter().filter(|part| !part.is_empty()).map(|part| format!("{part}\n")).collect();
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// A record without its story and events, which are long.
+fn short(kept: &str) -> String {
+    let end = kept.find(record::END);
+    let story = kept.find(record::STORY).filter(|story| end.is_some_and(|end| *story < end));
+    match (story, end) {
+        (Some(story), Some(end)) => format!("{}{}", &kept[..story], &kept[end..]),
+        _ => kept.to_owned(),
+    }
+    .trim_end()
+    .to_owned()
+}
+
 impl Totals {
-    fn take(&mut self, seed: u64, output: &Output) {
+    fn take(&mut self, seed: u64, output: &Output, flaw: &str, folder: &Path) {
         self.runs += 1;
         let text = String::from_utf8_lossy(&output.stdout);
         let figures = text.lines().find_map(|line| line.strip_prefix(FIGURES));
@@ -120,9 +151,14 @@ impl Totals {
         if !output.status.success() {
             self.failed.push(seed);
             println!("--- seed {seed} failed");
-            // A closed standard output leaves nobody to tell.
-            let _ = std::io::stdout().write_all(&output.stderr);
-            let _ = std::io::stdout().write_all(&output.stdout);
+            let again = record::again(&format!("--seed {seed}{flaw}"));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let kept = kept(&text, &errors, &again);
+            println!("{}", short(&kept));
+            match record::keep(folder, seed, &kept) {
+                Ok(path) => println!("its record is kept in {}", path.display()),
+                Err(error) => println!("its record is lost: {}: {error}", folder.display()),
+            }
         }
     }
 
@@ -175,5 +211,22 @@ impl Totals {
         for seed in &self.failed {
             println!("cargo sim -- --seed {seed}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_ends_with_the_command_whatever_ended_the_run() {
+        let again = "cargo sim -- --seed 3  # at unknown";
+        let output =
+            format!("seed 3\n{}\nlong\n{}\nFOUND it\n{again}\n", record::STORY, record::END);
+        assert_eq!(kept(&output, "", again), output);
+        assert_eq!(kept("seed 3\n", "killed\n", again), format!("killed\nseed 3\n{again}\n"));
+        assert!(!short(&output).contains("long"));
+        assert!(short(&output).ends_with(again) && short(&output).starts_with("seed 3"));
+        assert_eq!(short("seed 3\n"), "seed 3");
     }
 }

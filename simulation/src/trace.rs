@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::record::Record;
+
 /// How much of a run is printed while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Telling {
@@ -28,6 +30,7 @@ struct Inner {
     events: u64,
     began: Instant,
     telling: Telling,
+    record: Record,
 }
 
 /// The events of one run; clones share them.
@@ -37,9 +40,10 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Begins at the present virtual time.
-    pub fn begin(telling: Telling) -> Trace {
-        let inner = Inner { hash: DefaultHasher::new(), events: 0, began: Instant::now(), telling };
+    /// Begins at the present virtual time; the record outlives the run.
+    pub fn begin(telling: Telling, record: Record) -> Trace {
+        let (hash, began) = (DefaultHasher::new(), Instant::now());
+        let inner = Inner { hash, events: 0, began, telling, record };
         Trace { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -73,6 +77,7 @@ impl Trace {
         if inner.telling >= from {
             println!("{:>10.3} s  {text}", at.as_secs_f64());
         }
+        inner.record.add(at, text, from == Telling::Story);
     }
 
     /// The hash of everything so far.
