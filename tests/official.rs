@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use support::cluster::Cluster;
 use support::process::Process;
 
-const JAVA_CASES: usize = 25;
+const JAVA_CASES: usize = 31;
 const PYTHON_CASES: usize = 15;
 const SUITE_LIMIT: Duration = Duration::from_secs(240);
 

@@ -2,6 +2,8 @@ package org.raftmq.official;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -47,6 +49,36 @@ final class Cluster {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(4);
         consumer.setConsumeThreadMax(4);
+        return consumer;
+    }
+
+    /** Every consumer gets everything; the type's package differs between the versions. */
+    static void broadcast(DefaultMQPushConsumer consumer) throws Exception {
+        for (var method : DefaultMQPushConsumer.class.getMethods()) {
+            if (method.getName().equals("setMessageModel")) {
+                Class<?> model = method.getParameterTypes()[0];
+                method.invoke(consumer, model.getEnumConstants()[0]);
+                Cases.equal("BROADCASTING", consumer.getMessageModel().toString(), "model");
+            }
+        }
+    }
+
+    @SuppressWarnings("deprecation")
+    DefaultMQPullConsumer pullConsumer(String group) throws Exception {
+        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
+        consumer.setNamesrvAddr(nameServers);
+        consumer.setInstanceName(group + "-" + instances++);
+        consumer.start();
+        return consumer;
+    }
+
+    /** The caller subscribes or assigns, and starts it. */
+    DefaultLitePullConsumer litePullConsumer(String group) {
+        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+        consumer.setNamesrvAddr(nameServers);
+        consumer.setInstanceName(group + "-" + instances++);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setPullThreadNums(4);
         return consumer;
     }
 

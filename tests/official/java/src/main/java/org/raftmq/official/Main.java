@@ -8,6 +8,7 @@ public final class Main {
         Cases cases = new Cases();
         try {
             new MessagingSuite(cluster, suffix).run(cases);
+            new ConsumerSuite(cluster, suffix).run(cases);
             new AdminSuite(cluster, suffix).run(cases);
             new FailoverSuite(cluster, suffix).run(cases);
         } catch (Throwable problem) {

@@ -1,0 +1,73 @@
+package org.raftmq.official;
+
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * What consumers in order got, queue by queue. Several consumers of a group share one: a queue that
+ * passes from one to the other must go on where it was, or repeat, but never skip.
+ */
+final class InOrder {
+    /** Offset of the last message of each queue. */
+    private final Map<Integer, Long> last = new TreeMap<>();
+    private final Map<Integer, Object> busy = new ConcurrentHashMap<>();
+    final Set<String> ids = ConcurrentHashMap.newKeySet();
+    final List<String> mistakes = java.util.Collections.synchronizedList(new java.util.ArrayList<>());
+    final AtomicInteger suspended = new AtomicInteger();
+    /** How many messages are to be refused the first time. */
+    private final AtomicInteger refuse;
+
+    InOrder(int refuse) {
+        this.refuse = new AtomicInteger(refuse);
+    }
+
+    void start(DefaultMQPushConsumer consumer, String topic) throws Exception {
+        consumer.subscribe(topic, "*");
+        consumer.setSuspendCurrentQueueTimeMillis(10);
+        consumer.setConsumeMessageBatchMaxSize(1);
+        consumer.registerMessageListener((MessageListenerOrderly) (messages, context) ->
+                consume(consumer, messages.get(0), context));
+        consumer.start();
+    }
+
+    private ConsumeOrderlyStatus consume(
+            DefaultMQPushConsumer consumer, MessageExt message, ConsumeOrderlyContext context) {
+        int queue = message.getQueueId();
+        Object other = busy.putIfAbsent(queue, consumer);
+        if (other != null) {
+            mistakes.add("queue " + queue + " is with two consumers at once");
+        }
+        try {
+            if (refuse.getAndDecrement() > 0) {
+                suspended.incrementAndGet();
+                return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+            }
+            take(queue, message.getQueueOffset());
+            ids.add(message.getMsgId());
+            return ConsumeOrderlyStatus.SUCCESS;
+        } finally {
+            if (other == null) {
+                busy.remove(queue);
+            }
+        }
+    }
+
+    private void take(int queue, long offset) {
+        synchronized (last) {
+            long before = last.getOrDefault(queue, -1L);
+            if (offset > before + 1) {
+                mistakes.add("queue " + queue + " skips from " + before + " to " + offset);
+            }
+            last.put(queue, Math.max(before, offset));
+        }
+    }
+}
