@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -326,14 +326,18 @@ impl Cluster {
     /// again.
     pub async fn start_with_disk_of(&self, number: usize, other: usize) {
         let (member, owner) = (&self.members[number], &self.members[other]);
-        self.kill(number);
-        let name = &member.machine.name;
-        self.trace.tell(format_args!("{name} starts with the disk of {}", owner.machine.name));
         let store_dir = |number: usize| PathBuf::from(format!("/n{number}"));
         let (from, to) = (store_dir(other), store_dir(number));
         let renamed = [(&*owner.log_dir, &*member.log_dir), (&*from, &*to)];
         let copy = owner.machine.disk.copy_of(&renamed);
         let before = copy.contents();
+        if !before.keys().any(|path| Path::new(path).ends_with("identity")) {
+            // Its owner lost its own: this one is nobody's yet.
+            return;
+        }
+        self.kill(number);
+        let name = &member.machine.name;
+        self.trace.tell(format_args!("{name} starts with the disk of {}", owner.machine.name));
         member.machine.mount(Some(copy.clone()));
         drop(member.take_ending());
         member.excuse(&[Fatal::WrongIdentity.exit_code()]);
