@@ -30,13 +30,15 @@ pub struct Mischief {
 }
 
 type Link = (NodeId, u64);
+/// From a node to an address.
+type Connection = (NodeId, String);
 
 thread_local! {
     /// A simulation lives on one thread.
     static MADE: Cell<Mischief> = const {
         Cell::new(Mischief { repeated_permille: 0, reordered_permille: 0, lost_permille: 0 })
     };
-    static HELD: RefCell<BTreeMap<Link, Vec<Message>>> = const { RefCell::new(BTreeMap::new()) };
+    static HELD: RefCell<BTreeMap<Connection, Vec<Message>>> = const { RefCell::new(BTreeMap::new()) };
     static SLOW_MS: RefCell<BTreeMap<Link, u64>> = const { RefCell::new(BTreeMap::new()) };
     static ENDS_HIDDEN: Cell<bool> = const { Cell::new(false) };
 }
@@ -65,16 +67,16 @@ pub fn stop() {
     hide_ends(false);
 }
 
-/// What becomes of a message to that member.
-pub(crate) fn upset(to: u64, message: Message) -> Vec<Message> {
+/// What becomes of a message to the peer at that address.
+pub(crate) fn upset(to: &str, message: Message) -> Vec<Message> {
     let Mischief { repeated_permille, reordered_permille, lost_permille } = MADE.get();
-    let link = (madsim::plugin::node(), to);
+    let connection = (madsim::plugin::node(), to.to_owned());
     let happens = |permille| permille > 0 && thread_rng().gen_ratio(permille, 1_000);
     if happens(lost_permille) {
         return Vec::new();
     }
     HELD.with_borrow_mut(|held| {
-        let held = held.entry(link).or_default();
+        let held = held.entry(connection).or_default();
         if happens(reordered_permille) && held.len() < HELD_MAX {
             held.push(message);
             return Vec::new();
@@ -87,9 +89,9 @@ pub(crate) fn upset(to: u64, message: Message) -> Vec<Message> {
     })
 }
 
-/// A connection to that member is new.
-pub(crate) fn connected(to: u64) {
-    HELD.with_borrow_mut(|held| drop(held.remove(&(madsim::plugin::node(), to))));
+/// A connection to the peer at that address is new.
+pub(crate) fn connected(to: &str) {
+    HELD.with_borrow_mut(|held| drop(held.remove(&(madsim::plugin::node(), to.to_owned()))));
 }
 
 /// Before something is written to that member.

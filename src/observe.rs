@@ -5,6 +5,7 @@
 //! changed by looking.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use madsim::task::NodeId;
 use raft_log::LogIndex;
@@ -13,6 +14,9 @@ use crate::namesrv::Registration;
 use crate::protocol::route::MASTER_ID;
 use crate::replication::machine::Committed;
 use crate::store::log::LogEntry;
+
+/// A member of a group: its machine's node and the group's name.
+pub type Place = (NodeId, Arc<str>);
 
 /// A name server took a leader's registration in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +37,16 @@ const DIGEST_EVERY: u64 = 16;
 
 thread_local! {
     /// A simulation lives on one thread.
-    static APPLIED: RefCell<Vec<(NodeId, LogEntry)>> = const { RefCell::new(Vec::new()) };
+    static APPLIED: RefCell<Vec<(Place, LogEntry)>> = const { RefCell::new(Vec::new()) };
     static MASTERIES: RefCell<Vec<Mastery>> = const { RefCell::new(Vec::new()) };
     static ROUTE_TABLES: Cell<u64> = const { Cell::new(0) };
-    static DIGESTS: RefCell<Vec<(NodeId, LogIndex, u32)>> = const { RefCell::new(Vec::new()) };
+    static DIGESTS: RefCell<Vec<(Place, LogIndex, u32)>> = const { RefCell::new(Vec::new()) };
+    /// Whose entry is being applied.
+    static APPLYING: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
 
-/// An entry is about to be applied by the present node.
-pub(crate) fn applied(entry: &Committed) {
+/// An entry is about to be applied by the present node's member of a group.
+pub(crate) fn applied(group: &Arc<str>, entry: &Committed) {
     let entry = LogEntry {
         index: entry.index,
         term: entry.term,
@@ -48,13 +54,16 @@ pub(crate) fn applied(entry: &Committed) {
         payload_position: entry.payload_position,
         payload: entry.payload.clone(),
     };
-    APPLIED.with_borrow_mut(|applied| applied.push((madsim::plugin::node(), entry)));
+    let place = (madsim::plugin::node(), Arc::clone(group));
+    APPLYING.set(Some(place.clone()));
+    APPLIED.with_borrow_mut(|applied| applied.push((place, entry)));
 }
 
-/// The present node's state after that entry.
+/// The state after that entry, which is the one that is being applied.
 pub(crate) fn state(index: LogIndex, digest: impl FnOnce() -> u32) {
     if index.0.is_multiple_of(DIGEST_EVERY) {
-        let seen = (madsim::plugin::node(), index, digest());
+        let Some(place) = APPLYING.with_borrow(Clone::clone) else { return };
+        let seen = (place, index, digest());
         DIGESTS.with_borrow_mut(|digests| digests.push(seen));
     }
 }
@@ -84,11 +93,11 @@ pub fn take_masteries() -> Vec<Mastery> {
 }
 
 /// All entries applied since this was last asked, in the order of time.
-pub fn take_applied() -> Vec<(NodeId, LogEntry)> {
+pub fn take_applied() -> Vec<(Place, LogEntry)> {
     APPLIED.take()
 }
 
 /// All states looked at since this was last asked, in the order of time.
-pub fn take_digests() -> Vec<(NodeId, LogIndex, u32)> {
+pub fn take_digests() -> Vec<(Place, LogIndex, u32)> {
     DIGESTS.take()
 }

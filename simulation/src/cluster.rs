@@ -1,4 +1,7 @@
-//! The nodes of a run and what can be done to them: name server, members of the broker group, clients.
+//! The nodes of a run and what can be done to them: name server, members of the broker groups, clients.
+//!
+//! As in production, a machine's process runs a broker of every group: they live and end together, and
+//! share its disk.
 //!
 //! Invariant: every operation may be asked for at any time, and does nothing when the member is not in
 //! the state for it, so that faults may overlap. A process that says it must end has ended: it is
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use raft_log::{Fatal, LogOptions};
@@ -29,9 +33,12 @@ use crate::parameters::Parameters;
 use crate::trace::Trace;
 
 const CLUSTER: &str = "simulated";
-const GROUP: &str = "group-a";
+/// The groups' names, which are their brokers' too.
+const GROUPS: [&str; 3] = ["group-a", "group-b", "group-c"];
+/// Of the first group; those of the others lie behind.
 const CLIENT_PORT: u16 = 10_911;
 const PEER_PORT: u16 = 40_911;
+const PORTS_APART: u16 = 10;
 /// How soon a process that cannot start has to say so.
 pub const REFUSAL_LIMIT: Duration = Duration::from_secs(3);
 /// Where clients and brokers find the name server.
@@ -86,19 +93,20 @@ impl From<&BrokerError> for Ending {
 
 #[derive(Default)]
 struct Slot {
-    live: Option<Live>,
+    /// By group.
+    live: Vec<Live>,
     stopped: bool,
     failed: Option<Ending>,
 }
 
-/// One member of the broker group.
+/// A machine, with a member of every group.
 pub struct Member {
     /// Its machine.
     pub machine: Machine,
     /// Its node.
     pub node: NodeId,
-    /// Where its log is.
-    pub log_dir: PathBuf,
+    /// Where its logs are, by group.
+    pub log_dirs: Vec<PathBuf>,
     running: Mutex<Running>,
     slot: Arc<Mutex<Slot>>,
     stop: Arc<Notify>,
@@ -134,20 +142,25 @@ impl Member {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What its process shows, once it has started.
-    pub fn live(&self) -> Option<Live> {
-        self.slot().live.clone()
+    /// What its process shows of its member of a group, once that has started.
+    pub fn live(&self, group: usize) -> Option<Live> {
+        self.slot().live.get(group).cloned()
     }
 
-    /// What it says about itself.
-    pub fn status(&self) -> Option<ReplicaStatus> {
-        Some(self.live()?.status.borrow().clone())
+    /// What its member of a group says about itself.
+    pub fn status(&self, group: usize) -> Option<ReplicaStatus> {
+        Some(self.live(group)?.status.borrow().clone())
+    }
+
+    /// Whether its members of all groups have started.
+    pub fn has_started(&self) -> bool {
+        (0..self.log_dirs.len()).all(|group| self.live(group).is_some())
     }
 }
 
 /// See the module.
 pub struct Cluster {
-    /// The members.
+    /// The machines.
     pub members: Vec<Member>,
     /// The name server's node.
     pub name_server: NodeId,
@@ -196,10 +209,15 @@ impl Cluster {
         cluster
     }
 
-    /// The member that serves as leader in the highest term; none while nobody does.
-    pub fn leader(&self) -> Option<usize> {
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.parameters.groups
+    }
+
+    /// The member of a group that serves as leader in the highest term; none while nobody does.
+    pub fn leader(&self, group: usize) -> Option<usize> {
         let serving = (0..self.members.len()).filter_map(|number| {
-            let status = self.members[number].status()?;
+            let status = self.members[number].status(group)?;
             status.serving.then_some((status.term.0, number))
         });
         serving.max().map(|(_, number)| number)
@@ -286,7 +304,7 @@ impl Cluster {
     /// Stops the process in good order; one that takes too long is killed.
     pub async fn stop(&self, number: usize) {
         let member = &self.members[number];
-        if member.running() != Running::Up || member.live().is_none() {
+        if member.running() != Running::Up || !member.has_started() {
             return;
         }
         self.trace.tell(format_args!("{} is asked to stop", member.machine.name));
@@ -328,7 +346,9 @@ impl Cluster {
         let (member, owner) = (&self.members[number], &self.members[other]);
         let store_dir = |number: usize| PathBuf::from(format!("/n{number}"));
         let (from, to) = (store_dir(other), store_dir(number));
-        let renamed = [(&*owner.log_dir, &*member.log_dir), (&*from, &*to)];
+        let logs = owner.log_dirs.iter().zip(&member.log_dirs);
+        let logs = logs.map(|(from, to)| (from.as_path(), to.as_path()));
+        let renamed: Vec<(&Path, &Path)> = logs.chain([(&*from, &*to)]).collect();
         let copy = owner.machine.disk.copy_of(&renamed);
         let before = copy.contents();
         if !before.keys().any(|path| Path::new(path).ends_with("identity")) {
@@ -374,10 +394,10 @@ impl Cluster {
         self.kill_name_server();
     }
 
-    /// What a member's log is opened with.
-    pub fn log_options(&self, number: usize) -> LogOptions {
+    /// What the log of a machine's member of a group is opened with.
+    pub fn log_options(&self, number: usize, group: usize) -> LogOptions {
         let voters = (1..=self.members.len() as u64).collect();
-        let mut options = LogOptions::new(CLUSTER, GROUP, &format!("n{number}"), voters);
+        let mut options = LogOptions::new(CLUSTER, GROUPS[group], &format!("n{number}"), voters);
         options.segment_bytes = self.parameters.segment_bytes;
         options
     }
@@ -420,7 +440,7 @@ fn revive(cluster: &Arc<Cluster>, number: usize) {
 }
 
 fn start_name_server(parameters: &Parameters) -> NodeId {
-    let machine = Machine::new("namesrv", parameters.seed, parameters.disk.clone(), 0, None);
+    let machine = Machine::new("namesrv", 0, parameters.seed, parameters.disk.clone(), 0, None);
     let init = move || {
         let machine = machine.clone();
         async move {
@@ -437,9 +457,23 @@ fn start_name_server(parameters: &Parameters) -> NodeId {
     Handle::current().create_node().name("namesrv").ip(ip).init(init).build().id()
 }
 
-/// Where clients reach a member.
-pub fn client_address(number: usize) -> String {
-    format!("{}:{CLIENT_PORT}", member_ip(number))
+/// Where clients reach a machine's member of a group.
+pub fn client_address(group: usize, number: usize) -> String {
+    format!("{}:{}", member_ip(number), port(CLIENT_PORT, group))
+}
+
+/// The number of the group with that name.
+pub fn group_of(broker_name: &str) -> Option<usize> {
+    GROUPS.iter().position(|group| *group == broker_name)
+}
+
+/// The name of a group.
+pub fn group_name(group: usize) -> &'static str {
+    GROUPS[group]
+}
+
+fn port(first: u16, group: usize) -> u16 {
+    first + PORTS_APART * u16::try_from(group).expect("there are few groups")
 }
 
 fn member_ip(number: usize) -> String {
@@ -450,14 +484,19 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let name = format!("n{number}");
     let interval = parameters.checkpoint_interval_bytes;
     let flaw = parameters.flaw.filter(|flaw| *flaw != Flaw::OneMemberNotSynced || number == 1);
-    let machine = Machine::new(&name, parameters.seed, parameters.disk.clone(), interval, flaw);
+    let groups = parameters.groups;
+    let machine =
+        Machine::new(&name, groups, parameters.seed, parameters.disk.clone(), interval, flaw);
     let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), Arc::new(Notify::new()));
-    let text = broker_settings(parameters, number);
-    let config = BrokerConfig::from_text(&text).expect("the settings are right");
-    let log_dir = config.store_path_dledger_commit_log.clone();
+    let settings = (0..groups).map(|group| broker_settings(parameters, group, number));
+    let configs: Vec<BrokerConfig> = settings
+        .map(|text| BrokerConfig::from_text(&text).expect("the settings are right"))
+        .collect();
+    let log_dirs = configs.iter().map(|config| config.store_path_dledger_commit_log.clone());
+    let log_dirs = log_dirs.collect();
     let init = {
         let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), Arc::clone(&stop));
-        move || serve(machine.clone(), config.clone(), Arc::clone(&slot), Arc::clone(&stop))
+        move || serve(machine.clone(), configs.clone(), Arc::clone(&slot), Arc::clone(&stop))
     };
     let ip = member_ip(number).parse().expect("an address");
     let node = Handle::current().create_node().name(&name).ip(ip).init(init).build().id();
@@ -465,7 +504,7 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     Member {
         machine,
         node,
-        log_dir,
+        log_dirs,
         running,
         slot,
         stop,
@@ -475,26 +514,48 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     }
 }
 
-/// One life of a member's process.
-async fn serve(machine: Machine, config: BrokerConfig, slot: Arc<Mutex<Slot>>, stop: Arc<Notify>) {
+/// One life of a machine's process: its brokers, started one after the other and stopped together, as
+/// `raftmq::broker::run` has it.
+async fn serve(
+    machine: Machine,
+    configs: Vec<BrokerConfig>,
+    slot: Arc<Mutex<Slot>>,
+    stop: Arc<Notify>,
+) {
     let slot = || slot.lock().unwrap_or_else(PoisonError::into_inner);
-    let listen = Listen::Address(config.own_peer().address());
-    match Broker::start_on(&machine.boot(), config, listen).await {
-        Ok(broker) => {
-            slot().live = Some(Live { status: broker.status(), view: broker.view().clone() });
-            stop.notified().await;
-            broker.shutdown().await;
-            slot().stopped = true;
+    let mut brokers = Vec::new();
+    for config in configs {
+        let listen = Listen::Address(config.own_peer().address());
+        match Broker::start_on(&machine.boot(), config, listen).await {
+            Ok(broker) => {
+                let live = Live { status: broker.status(), view: broker.view().clone() };
+                slot().live.push(live);
+                brokers.push(broker);
+            }
+            Err(error) => {
+                join_all(brokers.into_iter().map(Broker::shutdown)).await;
+                slot().failed = Some(Ending::from(&error));
+                return pending::<()>().await;
+            }
         }
-        Err(error) => slot().failed = Some(Ending::from(&error)),
     }
+    stop.notified().await;
+    join_all(brokers.into_iter().map(Broker::shutdown)).await;
+    slot().stopped = true;
     pending::<()>().await;
 }
 
-fn broker_settings(parameters: &Parameters, number: usize) -> String {
+fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> String {
+    let (name, client_port) = (GROUPS[group], port(CLIENT_PORT, group));
+    let peer_port = port(PEER_PORT, group);
     let peers: Vec<String> = (0..parameters.members)
-        .map(|number| format!("n{number}-{}:{PEER_PORT}", member_ip(number)))
+        .map(|number| format!("n{number}-{}:{peer_port}", member_ip(number)))
         .collect();
+    // Several groups share the load by being led from different machines.
+    let preferred = match parameters.groups {
+        1 => String::new(),
+        _ => format!("preferredLeaderId=n{}\n", group % parameters.members),
+    };
     let hours: Vec<String> = (0..24).map(|hour| format!("{hour:02}")).collect();
     let retention = match parameters.retention {
         true => format!("fileReservedTime=1\ndeleteWhen={}\n", hours.join(";")),
@@ -502,10 +563,10 @@ fn broker_settings(parameters: &Parameters, number: usize) -> String {
     };
     let flush = if parameters.flush_async { "flushDiskType=ASYNC_FLUSH\n" } else { "" };
     format!(
-        "{retention}{flush}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={GROUP}\ndLegerGroup={GROUP}\n\
-         dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={CLIENT_PORT}\n\
+        "{retention}{flush}{preferred}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={name}\ndLegerGroup={name}\n\
+         dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={client_port}\n\
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
-         storePathRootDir=/n{number}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
+         storePathRootDir=/n{number}/{name}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
          raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
          defaultTopicQueueNums={}\nmemoryBudgetBytes=33554432\nlogScrubIntervalMs=3000\n",
         peers.join(";"),

@@ -6,8 +6,24 @@
 //! Invariant: nothing is entered that a client could not know; times are virtual and those of the
 //! call and the return.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// A queue of the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Queue {
+    /// Number of the broker group that has it.
+    pub group: usize,
+    /// Its number there.
+    pub id: i32,
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.group, self.id)
+    }
+}
 
 /// How a send ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +31,10 @@ pub enum Outcome {
     /// Acknowledged.
     Stored {
         /// Queue.
-        queue_id: i32,
+        queue: Queue,
         /// Place in it.
         offset: i64,
-        /// Place in the log.
+        /// Place in the group's log.
         position: i64,
         /// Times it was sent; only the last one's answer is known.
         attempts: u32,
@@ -48,7 +64,7 @@ pub struct Delivery {
     /// The message's number.
     pub message: u64,
     /// Queue.
-    pub queue_id: i32,
+    pub queue: Queue,
     /// Place in it.
     pub offset: i64,
     /// Where the broker says it is in the log.
@@ -60,7 +76,8 @@ struct Inner {
     /// By message number; none while under way.
     sends: Vec<Option<Send>>,
     deliveries: Vec<Delivery>,
-    acknowledged: u64,
+    /// By group.
+    acknowledged: Vec<u64>,
     last_acknowledged_call: Option<Duration>,
 }
 
@@ -85,8 +102,10 @@ impl History {
     /// A send returned.
     pub fn returned(&self, send: Send) {
         let mut inner = self.inner();
-        if matches!(send.outcome, Outcome::Stored { .. }) {
-            inner.acknowledged += 1;
+        if let Outcome::Stored { queue, .. } = send.outcome {
+            let groups = inner.acknowledged.len().max(queue.group + 1);
+            inner.acknowledged.resize(groups, 0);
+            inner.acknowledged[queue.group] += 1;
             inner.last_acknowledged_call = inner.last_acknowledged_call.max(Some(send.called));
         }
         let at = send.message as usize;
@@ -101,7 +120,12 @@ impl History {
 
     /// Messages acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
-        self.inner().acknowledged
+        self.inner().acknowledged.iter().sum()
+    }
+
+    /// Those that a group acknowledged.
+    pub fn acknowledged_by(&self, group: usize) -> u64 {
+        self.inner().acknowledged.get(group).copied().unwrap_or(0)
     }
 
     /// When the youngest of the acknowledged sends was called.

@@ -16,7 +16,9 @@ use crate::machine::{Flaw, Pace};
 pub struct Parameters {
     /// The seed.
     pub seed: u64,
-    /// Members of the broker group.
+    /// Broker groups.
+    pub groups: usize,
+    /// Machines; each has a member of every group.
     pub members: usize,
     /// Client processes that send.
     pub producers: usize,
@@ -71,10 +73,15 @@ impl Parameters {
         let faults = dice.some(Kind::ALL);
         // Drawn apart: everything else of a seed is the same either way.
         let flush_async = Dice::of(seed, "flush").one_in(8);
+        // With several groups a run is about as much work as with one.
+        let groups = Dice::of(seed, "groups").pick(&[1, 1, 1, 2, 3]);
+        let fewer_members = |members: usize| if groups > 1 { 3 } else { members };
+        let shorter = |seconds: u64| seconds * 2 / (groups as u64 + 1);
         let survived = |kind: &Kind| !flush_async || !kind.takes_power();
         Parameters {
             seed,
-            members: dice.pick(&[3, 3, 3, 5]),
+            groups,
+            members: fewer_members(dice.pick(&[3, 3, 3, 5])),
             producers: dice.between(1, 3) as usize,
             consumers: dice.between(1, 3) as usize,
             queues: dice.pick(&[1, 2, 4, 8]),
@@ -93,7 +100,7 @@ impl Parameters {
             disk: Pace { least_us, most_us: least_us * dice.between(1, 8), stalled: false },
             faults: faults.into_iter().filter(survived).collect(),
             fault_pause_ms: dice.pick(&[500, 2_000, 5_000]),
-            safety_seconds: dice.between(20, 60),
+            safety_seconds: shorter(dice.between(20, 60)),
             flaw: None,
         }
     }
@@ -101,6 +108,7 @@ impl Parameters {
     /// Three members, calm, nothing goes wrong by itself: what a scenario begins with.
     pub fn calm(seed: u64) -> Parameters {
         Parameters {
+            groups: 1,
             members: 3,
             producers: 2,
             consumers: 2,
@@ -124,12 +132,13 @@ impl fmt::Display for Parameters {
         let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "seed {}: {} members, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
+            "seed {}: {} groups, {} members, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
              {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B, apply \
              lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
+            self.groups,
             self.members,
             if self.flush_async { "later" } else { "first" },
             self.producers,

@@ -114,7 +114,8 @@ struct World {
     trace: Trace,
     findings: Findings,
     history: History,
-    topics: KeptTopics,
+    /// By group.
+    topics: Vec<KeptTopics>,
     counts: Counts,
     cluster: Arc<Cluster>,
     producers: Vec<NodeId>,
@@ -139,6 +140,7 @@ async fn whole(
     let trace = Trace::begin(telling, record.clone());
     let mut world = World::begin(parameters, trace);
     let inspector = Inspector::start(&world);
+    liveness::first_topic(&world).await;
     world.start_clients();
     liveness::first_acknowledgement(&world).await;
     match plan {
@@ -185,6 +187,7 @@ impl World {
         let consumers: Vec<NodeId> =
             (0..parameters.consumers).map(|number| client("consumer", 3, number)).collect();
         let findings = Findings::default();
+        let topics = (0..parameters.groups).map(|_| KeptTopics::default()).collect();
         let clients = [producers.clone(), consumers.clone()].concat();
         let cluster =
             Cluster::start(Arc::clone(&parameters), &clients, trace.clone(), findings.clone());
@@ -193,7 +196,7 @@ impl World {
             trace,
             findings,
             history: History::default(),
-            topics: KeptTopics::default(),
+            topics,
             counts: Counts::default(),
             cluster,
             producers,
@@ -213,14 +216,8 @@ impl World {
     }
 
     fn start_clients(&mut self) {
-        let members = &self.cluster.members;
-        let logs = members.iter().map(|member| (member.machine.clone(), member.log_dir.clone()));
-        let durable = QuorumDurable::new(
-            logs.collect(),
-            self.parameters.segment_bytes,
-            self.parameters.body_bytes_max,
-            self.findings.clone(),
-        );
+        let durable: Vec<QuorumDurable> =
+            (0..self.parameters.groups).map(|group| self.quorum_durable(group)).collect();
         for (number, &node) in self.producers.iter().enumerate() {
             let with = Produce {
                 number,
@@ -247,21 +244,37 @@ impl World {
             // It runs until its node is killed.
             drop(node.spawn(consume(with)));
         }
-        let members = 0..self.parameters.members;
-        let with = KeepBooks {
-            parameters: Arc::clone(&self.parameters),
-            members: members.map(cluster::client_address).collect(),
-            trace: self.trace.clone(),
-            findings: self.findings.clone(),
-        };
         let operator = Handle::current().get_node(self.cluster.operator).expect("it was made");
-        drop(operator.spawn(keep_books(with)));
-        let with = Operate {
-            parameters: Arc::clone(&self.parameters),
-            trace: self.trace.clone(),
-            topics: self.topics.clone(),
-        };
-        drop(operator.spawn(operate(with)));
+        for group in 0..self.parameters.groups {
+            let members = 0..self.parameters.members;
+            let with = KeepBooks {
+                parameters: Arc::clone(&self.parameters),
+                group,
+                members: members.map(|number| cluster::client_address(group, number)).collect(),
+                trace: self.trace.clone(),
+                findings: self.findings.clone(),
+            };
+            drop(operator.spawn(keep_books(with)));
+            let with = Operate {
+                group,
+                parameters: Arc::clone(&self.parameters),
+                trace: self.trace.clone(),
+                topics: self.topics[group].clone(),
+            };
+            drop(operator.spawn(operate(with)));
+        }
+    }
+
+    fn quorum_durable(&self, group: usize) -> QuorumDurable {
+        let members = self.cluster.members.iter();
+        let logs = members.map(|member| (member.machine.clone(), member.log_dirs[group].clone()));
+        QuorumDurable::new(
+            group,
+            logs.collect(),
+            self.parameters.segment_bytes,
+            self.parameters.body_bytes_max,
+            self.findings.clone(),
+        )
     }
 
     /// Faults strike for a while, whoever leads.
@@ -297,7 +310,7 @@ impl World {
         let mut dice = Dice::of(self.parameters.seed, "liveness");
         let missing = dice.below(members.div_ceil(2));
         // One that lost its disk cannot do without the others until it has everything again.
-        let all_remember = self.cluster.members.iter().all(|member| member.machine.remembers());
+        let all_remember = self.cluster.members.iter().all(|member| member.machine.remembers_all());
         let missing = if all_remember { missing } else { 0 };
         let first = dice.below(members);
         for at in 0..members {

@@ -14,6 +14,9 @@ use crate::dice::Dice;
 use crate::faults::{self, Kind, Rot};
 use crate::run::Stage;
 
+/// A story has one group.
+const GROUP: usize = 0;
+
 type Playing = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A story.
@@ -94,7 +97,7 @@ impl Stage {
     /// Waits for a leader, for as long as the cluster may take; the checks complain when none comes.
     async fn leader(&self) -> usize {
         loop {
-            if let Some(leader) = self.cluster.leader() {
+            if let Some(leader) = self.cluster.leader(GROUP) {
                 return leader;
             }
             sleep(Duration::from_millis(5)).await;
@@ -111,9 +114,9 @@ impl Stage {
     async fn whole_again(&self, number: usize) {
         let (member, began) = (&self.cluster.members[number], Instant::now());
         let mut told = false;
-        while !member.machine.remembers() && began.elapsed() < Duration::from_secs(60) {
+        while !member.machine.remembers_all() && began.elapsed() < Duration::from_secs(60) {
             let recovering = |status: &ReplicaStatus| status.role == Role::Recovering;
-            if !told && member.status().as_ref().is_some_and(recovering) {
+            if !told && member.status(GROUP).as_ref().is_some_and(recovering) {
                 told = true;
                 self.tell(&format!("n{number} knows that it has forgotten, and asks"));
             }
@@ -139,7 +142,7 @@ impl Stage {
 impl Stage {
     /// Bits flip on a member's disk, if there is a full segment to hit.
     fn rot(&self, number: usize, dice: &mut Dice, index_too: bool) -> Option<Rot> {
-        let rot = faults::rot(&self.cluster, number, dice, index_too)?;
+        let rot = faults::rot(&self.cluster, number, GROUP, dice, index_too)?;
         self.counts.struck(Kind::BitRot);
         Some(rot)
     }
@@ -147,7 +150,7 @@ impl Stage {
     /// Waits until the member serves its part again.
     async fn joined(&self, number: usize) {
         let began = Instant::now();
-        while self.cluster.members[number].live().is_none()
+        while self.cluster.members[number].live(GROUP).is_none()
             && began.elapsed() < Duration::from_secs(60)
         {
             sleep(Duration::from_millis(1)).await;
@@ -178,7 +181,7 @@ async fn minority_partition(stage: Stage) {
     stage.cluster.network.isolate(stage.cluster.members[leader].node);
     stage.acknowledgement().await;
     stage.pass(10).await;
-    let status = stage.cluster.members[leader].status();
+    let status = stage.cluster.members[leader].status(GROUP);
     let serving = status.is_some_and(|status| status.serving);
     stage.tell(if serving {
         "the old leader still serves"
@@ -190,7 +193,7 @@ async fn minority_partition(stage: Stage) {
     let began = Instant::now();
     let follows = || {
         stage.cluster.members[leader]
-            .status()
+            .status(GROUP)
             .is_some_and(|status| status.leader.is_some_and(|now| now != leader as u64 + 1))
     };
     while !follows() && began.elapsed() < Duration::from_secs(30) {
@@ -258,11 +261,11 @@ async fn slow_disk(stage: Stage) {
     let pace = &stage.cluster.members[leader].machine.pace;
     let began = Instant::now();
     pace.set(|pace| pace.most_us = 500_000);
-    while stage.cluster.leader() == Some(leader) && began.elapsed() < Duration::from_secs(10) {
+    while stage.cluster.leader(GROUP) == Some(leader) && began.elapsed() < Duration::from_secs(10) {
         sleep(Duration::from_millis(5)).await;
     }
     let waited_ms = began.elapsed().as_millis();
-    stage.tell(&match stage.cluster.leader() {
+    stage.tell(&match stage.cluster.leader(GROUP) {
         Some(same) if same == leader => format!("n{leader} still leads"),
         _ => format!("n{leader} gives leadership away after {waited_ms} ms"),
     });
@@ -293,7 +296,7 @@ async fn lost_disk(stage: Stage) {
     stage.cluster.kill(leader);
     stage.cluster.start_again(second);
     stage.pass(5).await;
-    stage.tell(&match stage.cluster.leader() {
+    stage.tell(&match stage.cluster.leader(GROUP) {
         None => format!("nobody leads: n{leader} may be the only one that has the newest"),
         Some(other) => format!("n{other} leads"),
     });

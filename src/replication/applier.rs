@@ -155,6 +155,9 @@ pub(super) struct ApplierTask<D: Disk, M: Machine> {
     pub snapshots: SnapshotStore<D>,
     /// Index and term of the last applied entry.
     pub last: (LogIndex, Term),
+    /// Whose entries they are.
+    #[cfg(madsim)]
+    pub group: Arc<str>,
 }
 
 impl<D: Disk, M: Machine> ApplierTask<D, M> {
@@ -192,7 +195,7 @@ impl<D: Disk, M: Machine> ApplierTask<D, M> {
             }
             self.last = (entry.index, entry.term);
             #[cfg(madsim)]
-            crate::observe::applied(&entry);
+            crate::observe::applied(&self.group, &entry);
             let ApplyOutcome { compact_to: asked } = self.machine.apply(entry, pending);
             compact_to = compact_to.max(asked);
         }

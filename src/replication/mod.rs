@@ -115,6 +115,8 @@ impl Replica {
             reader,
             snapshots,
             last: (aligned.applied, aligned.term),
+            #[cfg(madsim)]
+            group: options.group.as_str().into(),
         };
         let (group, member) = (options.group.clone(), options.member);
         let on_fatal = Arc::clone(&options.on_fatal);

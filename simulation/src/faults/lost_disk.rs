@@ -7,13 +7,13 @@ use raftmq::replication::Role;
 
 use super::Kind;
 use super::nemesis::Nemesis;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::dice::Dice;
 
 impl Cluster {
     /// The process ends, and what its disk held is gone. Refused while any member lacks anything.
     pub fn lose_disk(&self, number: usize) -> bool {
-        if !self.members.iter().all(|member| member.machine.remembers()) {
+        if !self.members.iter().all(|member| member.machine.remembers_all()) {
             return false;
         }
         let machine = &self.members[number].machine;
@@ -25,13 +25,17 @@ impl Cluster {
 
     /// Notes who takes part like any other member, so that another may lose its disk.
     pub fn note_memories(&self) {
-        for member in self.members.iter().filter(|member| !member.machine.remembers()) {
-            let whole = member
-                .status()
-                .is_some_and(|status| status.role != Role::Recovering && status.leader.is_some());
-            if whole {
-                self.trace.note(format_args!("{} remembers", member.machine.name));
-                member.machine.remembered();
+        for member in self.members.iter().filter(|member| !member.machine.remembers_all()) {
+            let machine = &member.machine;
+            for group in (0..self.groups()).filter(|group| !machine.remembers(*group)) {
+                let whole = member.status(group).is_some_and(|status| {
+                    status.role != Role::Recovering && status.leader.is_some()
+                });
+                if whole {
+                    let name = cluster::group_name(group);
+                    self.trace.note(format_args!("{} remembers {name}", machine.name));
+                    machine.remembered(group);
+                }
             }
         }
     }
@@ -40,7 +44,9 @@ impl Cluster {
 impl Nemesis {
     pub(super) async fn lose_disk(&mut self, dice: &mut Dice, long_ms: u64) {
         let any = dice.below(self.cluster.members.len());
-        let victim = if dice.one_in(2) { self.cluster.leader().unwrap_or(any) } else { any };
+        let group = self.any_group(dice);
+        let leader = self.cluster.leader(group).unwrap_or(any);
+        let victim = if dice.one_in(2) { leader } else { any };
         if !self.cluster.lose_disk(victim) {
             return;
         }

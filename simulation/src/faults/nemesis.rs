@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Counts, Kind};
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::dice::Dice;
 use crate::parameters::Parameters;
 
@@ -79,10 +79,19 @@ impl Nemesis {
         dice.below(self.cluster.members.len())
     }
 
-    /// The leader, or anybody when there is none.
+    /// Some group.
+    pub(super) fn any_group(&self, dice: &mut Dice) -> usize {
+        match self.cluster.groups() {
+            1 => 0,
+            groups => dice.below(groups),
+        }
+    }
+
+    /// The leader of some group, or anybody when there is none.
     pub(super) fn leader_or_any(&self, dice: &mut Dice) -> usize {
+        let group = self.any_group(dice);
         let any = self.any(dice);
-        self.cluster.leader().unwrap_or(any)
+        self.cluster.leader(group).unwrap_or(any)
     }
 
     pub(super) fn two(&self, dice: &mut Dice) -> (usize, usize) {
@@ -181,7 +190,8 @@ impl Nemesis {
         }
         let victim = self.any(dice);
         self.cluster.kill(victim);
-        if super::rot(&self.cluster, victim, dice, true).is_some() {
+        let group = self.any_group(dice);
+        if super::rot(&self.cluster, victim, group, dice, true).is_some() {
             self.counts.struck(Kind::BitRot);
         }
         self.wait_ms(long_ms).await;
@@ -238,12 +248,16 @@ impl Nemesis {
 
     /// Asks any member, for any member or none in particular; what comes of it is its own affair.
     fn transfer(&self, dice: &mut Dice) {
+        let group = self.any_group(dice);
         let (asked, wanted) = (self.any(dice), self.any(dice));
         let target = dice.one_in(2).then_some(wanted);
-        self.cluster.trace.tell(format_args!("n{asked} is asked to have {target:?} lead"));
+        self.cluster.trace.tell(format_args!(
+            "n{asked} is asked to have {target:?} lead {}",
+            cluster::group_name(group)
+        ));
         let operator = self.cluster.operator;
         let node = madsim::runtime::Handle::current().get_node(operator).expect("it was made");
-        drop(node.spawn(crate::workload::transfer_leader(asked, target)));
+        drop(node.spawn(crate::workload::transfer_leader(group, asked, target)));
     }
 
     fn jump(&self, dice: &mut Dice) {

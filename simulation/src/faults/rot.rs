@@ -26,11 +26,17 @@ impl Rot {
     }
 }
 
-/// Flips a bit in one to three entries of a full segment of a member, and in the segment's index if
+/// Flips a bit in one to three entries of a full segment of a machine's member of a group, and in the segment's index if
 /// told so: opening the log then reads the segment. None when there is nothing that may be hit.
-pub fn rot(cluster: &Cluster, number: usize, dice: &mut Dice, index_too: bool) -> Option<Rot> {
+pub fn rot(
+    cluster: &Cluster,
+    number: usize,
+    group: usize,
+    dice: &mut Dice,
+    index_too: bool,
+) -> Option<Rot> {
     let member = &cluster.members[number];
-    let (disk, dir) = (&member.machine.disk, &member.log_dir);
+    let (disk, dir) = (&member.machine.disk, &member.log_dirs[group]);
     let mut sealed = sealed_segments(disk, dir);
     // Its index vouches for those before it.
     sealed.pop()?;

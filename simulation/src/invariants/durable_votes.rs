@@ -30,9 +30,11 @@ pub struct DurableVotes {
 }
 
 impl DurableVotes {
-    /// A member's status, and the disks of all members with the directories of their logs.
+    /// The status of a group's member, and the disks of all its members with the directories of their
+    /// logs.
     pub fn seen<'a>(
         &mut self,
+        group: usize,
         status: &ReplicaStatus,
         disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
         findings: &Findings,
@@ -42,7 +44,7 @@ impl DurableVotes {
         }
         let count = self.seen.entry((status.member, status.term.0)).or_default();
         if count.is_multiple_of(AGAIN_AFTER) {
-            check(status, disks, findings);
+            check(group, status, disks, findings);
         }
         *count += 1;
     }
@@ -50,13 +52,14 @@ impl DurableVotes {
 
 /// Looks at the disks of all members for the votes that made one of them leader.
 fn check<'a>(
+    group: usize,
     status: &ReplicaStatus,
     disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
     findings: &Findings,
 ) {
     let quorum = disks.len() / 2 + 1;
     let promised: Vec<Option<(u64, u64)>> =
-        disks.map(|(machine, dir)| vote(machine, dir)).collect();
+        disks.map(|(machine, dir)| vote(group, machine, dir)).collect();
     let (leader, term) = (status.member, status.term.0);
     let bound = promised.iter().flatten();
     let binds = |vote: u64| vote == leader || vote == NOBODY;
@@ -72,8 +75,8 @@ fn check<'a>(
 
 /// Term and vote that bind a machine's member. One whose disk was lost votes for nobody until it knows
 /// more.
-fn vote(machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
-    if machine.remembers() { durable(&machine.disk, dir) } else { Some((u64::MAX, NOBODY)) }
+fn vote(group: usize, machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
+    if machine.remembers(group) { durable(&machine.disk, dir) } else { Some((u64::MAX, NOBODY)) }
 }
 
 /// Term and vote that a disk would keep.

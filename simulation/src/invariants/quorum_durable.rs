@@ -24,6 +24,7 @@ pub struct QuorumDurable {
 }
 
 struct Inner {
+    group: usize,
     /// Each member's machine and the directory of its log.
     logs: Vec<(Machine, PathBuf)>,
     segment_bytes: u64,
@@ -32,14 +33,15 @@ struct Inner {
 }
 
 impl QuorumDurable {
-    /// Over the members' logs.
+    /// Over the logs of a group's members.
     pub fn new(
+        group: usize,
         logs: Vec<(Machine, PathBuf)>,
         segment_bytes: u64,
         body_bytes_max: u64,
         findings: Findings,
     ) -> QuorumDurable {
-        let inner = Inner { logs, segment_bytes, body_bytes_max, findings };
+        let inner = Inner { group, logs, segment_bytes, body_bytes_max, findings };
         QuorumDurable { inner: Arc::new(inner) }
     }
 
@@ -55,10 +57,10 @@ impl QuorumDurable {
     }
 
     fn check(&self, message: u64, position: i64) {
-        let Inner { logs, findings, .. } = &*self.inner;
+        let Inner { group, logs, findings, .. } = &*self.inner;
         // A disk that was lost a moment ago may have been one of those that counted.
         let holders = logs.iter().filter(|(machine, dir)| {
-            !machine.remembers() || self.holds(&machine.disk, dir, message, position)
+            !machine.remembers(*group) || self.holds(&machine.disk, dir, message, position)
         });
         let (holders, quorum) = (holders.count(), logs.len() / 2 + 1);
         if holders < quorum {

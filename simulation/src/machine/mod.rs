@@ -1,4 +1,4 @@
-//! A simulated machine: a disk, a checkpoint's home, and the process that lives on it for a while.
+//! A simulated machine: a disk, the checkpoints' homes, and the process that lives on it for a while.
 //!
 //! Invariant: when a process ends, what it wrote stays in the machine's cache; when power goes, only
 //! what was synced is sure to stay. Nothing else survives.
@@ -7,8 +7,9 @@ mod checkpoint;
 mod disk;
 mod flaw;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_log::Fatal;
@@ -37,7 +38,8 @@ pub struct Machine {
     pub disk: SimDisk,
     /// How fast the disk is.
     pub pace: Pacemaker,
-    checkpoint: Home,
+    /// By directory.
+    checkpoints: Arc<Mutex<BTreeMap<PathBuf, Home>>>,
     checkpoint_interval_bytes: u64,
     /// A mistake put in on purpose.
     flaw: Option<Flaw>,
@@ -48,15 +50,16 @@ pub struct Machine {
     foreign: Arc<Mutex<Option<SimDisk>>>,
     /// Why its process said it must end.
     fatal: Arc<Mutex<Option<Fatal>>>,
-    /// Its disk holds all that its member ever promised; not so at first, and not for a while after the
-    /// disk was lost.
-    remembers: Arc<AtomicBool>,
+    /// Of each group, whether its disk holds all that its member ever promised; not so at first, and not
+    /// for a while after the disk was lost.
+    memories: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Machine {
-    /// A new one with an empty disk.
+    /// A new one with an empty disk, for members of so many groups.
     pub fn new(
         name: &str,
+        groups: usize,
         seed: u64,
         pace: Pace,
         checkpoint_interval_bytes: u64,
@@ -66,21 +69,29 @@ impl Machine {
             name: name.to_owned(),
             disk: SimDisk::new(),
             pace: Pacemaker::new(pace, Dice::of(seed, &format!("disk of {name}"))),
-            checkpoint: Home::default(),
+            checkpoints: Arc::default(),
             checkpoint_interval_bytes,
             flaw,
             dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
             used_percent: Arc::default(),
             foreign: Arc::default(),
             fatal: Arc::default(),
-            remembers: Arc::default(),
+            memories: Arc::new(Mutex::new(vec![false; groups])),
         }
     }
 
-    /// What a process that starts now runs on.
+    /// What one broker of a process that starts now runs on.
     pub fn boot(&self) -> Boot {
         let disk = self.foreign().clone().unwrap_or_else(|| self.disk.clone());
         Boot { disk: TimedDisk::new(disk, self.pace.clone(), self.flaw), machine: self.clone() }
+    }
+
+    fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Home>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memories(&self) -> MutexGuard<'_, Vec<bool>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn foreign(&self) -> MutexGuard<'_, Option<SimDisk>> {
@@ -99,7 +110,7 @@ impl Machine {
 
     /// Its process ended; the machine did not.
     pub fn process_ended(&self) {
-        self.checkpoint.process_ended();
+        self.checkpoints().values().for_each(Home::process_ended);
         self.disk.restart(Loss::Nothing);
         if let Some(foreign) = &*self.foreign() {
             foreign.restart(Loss::Nothing);
@@ -108,27 +119,36 @@ impl Machine {
 
     /// Its disk, and all that was on it, is gone; there is an empty one in its place.
     pub fn lose_disk(&self) {
-        self.checkpoint.process_ended();
-        self.checkpoint.lose();
+        for home in self.checkpoints().values() {
+            home.process_ended();
+            home.lose();
+        }
         self.disk.wipe();
-        self.remembers.store(false, Ordering::Relaxed);
+        self.memories().fill(false);
     }
 
-    /// Its member was seen to take part like any other.
-    pub fn remembered(&self) {
-        self.remembers.store(true, Ordering::Relaxed);
+    /// Its member of a group was seen to take part like any other.
+    pub fn remembered(&self, group: usize) {
+        self.memories()[group] = true;
     }
 
-    /// Whether its disk holds all that its member ever promised.
-    pub fn remembers(&self) -> bool {
-        self.remembers.load(Ordering::Relaxed)
+    /// Whether its disk holds all that its member of a group ever promised.
+    pub fn remembers(&self, group: usize) -> bool {
+        self.memories()[group]
+    }
+
+    /// Whether that holds for all groups.
+    pub fn remembers_all(&self) -> bool {
+        self.memories().iter().all(|remembers| *remembers)
     }
 
     /// Power went and came back.
     pub fn lose_power(&self) {
-        self.checkpoint.process_ended();
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        self.checkpoint.lose_power(&mut dice);
+        for home in self.checkpoints().values() {
+            home.process_ended();
+            home.lose_power(&mut dice);
+        }
         // The hardest case often, the mixed ones in all their variety.
         let loss = if dice.one_in(3) { Loss::All } else { Loss::Torn(dice.roll()) };
         self.disk.restart(loss);
@@ -153,8 +173,8 @@ impl Host for Boot {
         self.disk.clone()
     }
 
-    fn open_checkpoint(&self, _dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError> {
-        Ok(Box::new(self.machine.checkpoint.open()))
+    fn open_checkpoint(&self, dir: &Path) -> Result<Box<dyn CheckpointStore>, StoreError> {
+        Ok(Box::new(self.machine.checkpoints().entry(dir.to_path_buf()).or_default().open()))
     }
 
     fn checkpoint_interval_bytes(&self) -> u64 {

@@ -11,6 +11,8 @@
 
 mod total_order;
 
+use crate::history::Queue;
+
 pub use total_order::judge;
 
 /// A message where the final log has it.
@@ -19,9 +21,9 @@ pub struct Placed {
     /// The message's number; none when no message has this body.
     pub message: Option<u64>,
     /// Queue.
-    pub queue_id: i32,
+    pub queue: Queue,
     /// Place in it.
     pub offset: i64,
-    /// Place in the log.
+    /// Place in the group's log.
     pub position: i64,
 }

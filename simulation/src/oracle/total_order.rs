@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Placed;
-use crate::history::{Delivery, Outcome, Send};
+use crate::history::{Delivery, Outcome, Queue, Send};
 use crate::invariants::Findings;
 
 const LOST: &str = "no acknowledged message is lost";
@@ -16,13 +16,13 @@ const PHANTOM: &str = "nothing is stored that was not sent";
 const REASSIGNED: &str = "an offset holds one message for ever";
 const UNDELIVERED: &str = "every acknowledged message is delivered";
 
-/// Judges the history; `placed` is the whole log in the order of its positions, of which retention gave
-/// up what lies below `given_up`.
+/// Judges the history; `placed` is the whole log of each group, in the order of its positions, of which
+/// retention gave up what lies below the group's `given_up`.
 pub fn judge(
     sends: &[Send],
     deliveries: &[Delivery],
     placed: &[Placed],
-    given_up: i64,
+    given_up: &[i64],
     findings: &Findings,
 ) {
     let by_place = places(placed, findings);
@@ -33,21 +33,21 @@ pub fn judge(
     undelivered(sends, deliveries, given_up, findings);
 }
 
-type Places = BTreeMap<(i32, i64), u64>;
+type Places = BTreeMap<(Queue, i64), u64>;
 
 /// Which message is where; finds gaps and places taken twice.
 fn places(placed: &[Placed], findings: &Findings) -> Places {
-    let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut next: BTreeMap<Queue, i64> = BTreeMap::new();
     let mut places = Places::new();
-    for Placed { message, queue_id, offset, .. } in placed {
-        let next = next.entry(*queue_id).or_insert(0);
+    for Placed { message, queue, offset, .. } in placed {
+        let next = next.entry(*queue).or_insert(0);
         if offset != next {
-            findings.report(GAP, format!("{queue_id}:{offset} follows {queue_id}:{}", *next - 1));
+            findings.report(GAP, format!("{queue}:{offset} follows {queue}:{}", *next - 1));
         }
         *next = offset + 1;
         match message {
-            Some(message) => drop(places.insert((*queue_id, *offset), *message)),
-            None => findings.report(PHANTOM, format!("{queue_id}:{offset} is no message's body")),
+            Some(message) => drop(places.insert((*queue, *offset), *message)),
+            None => findings.report(PHANTOM, format!("{queue}:{offset} is no message's body")),
         }
     }
     places
@@ -56,12 +56,12 @@ fn places(placed: &[Placed], findings: &Findings) -> Places {
 /// Counts each message's copies.
 fn copies(sends: &[Send], placed: &[Placed], findings: &Findings) {
     let mut copies = vec![0u32; sends.len()];
-    for Placed { message, queue_id, offset, .. } in placed {
+    for Placed { message, queue, offset, .. } in placed {
         let Some(message) = message else { continue };
         match copies.get_mut(*message as usize) {
             Some(count) => *count += 1,
             None => {
-                let what = format!("{queue_id}:{offset} is message {message}, which nobody sent");
+                let what = format!("{queue}:{offset} is message {message}, which nobody sent");
                 findings.report(PHANTOM, what);
             }
         }
@@ -84,32 +84,32 @@ fn copies(sends: &[Send], placed: &[Placed], findings: &Findings) {
 fn acknowledged(sends: &[Send], places: &Places, findings: &Findings) {
     let mut told = BTreeMap::new();
     for send in sends {
-        let Outcome::Stored { queue_id, offset, .. } = send.outcome else { continue };
+        let Outcome::Stored { queue, offset, .. } = send.outcome else { continue };
         let message = send.message;
-        if let Some(other) = told.insert((queue_id, offset), message) {
-            let what = format!("{queue_id}:{offset} was told for {other} and for {message}");
+        if let Some(other) = told.insert((queue, offset), message) {
+            let what = format!("{queue}:{offset} was told for {other} and for {message}");
             findings.report(REASSIGNED, what);
         }
-        match places.get(&(queue_id, offset)) {
+        match places.get(&(queue, offset)) {
             Some(found) if *found == message => {}
             Some(found) => {
-                let what = format!("{queue_id}:{offset} was {message} and is {found}");
+                let what = format!("{queue}:{offset} was {message} and is {found}");
                 findings.report(REASSIGNED, what);
             }
-            None => findings.report(LOST, format!("message {message} at {queue_id}:{offset}")),
+            None => findings.report(LOST, format!("message {message} at {queue}:{offset}")),
         }
     }
 }
 
 /// A send that was called after another of its queue had returned lies behind it.
 fn order(sends: &[Send], findings: &Findings) {
-    let mut queues: BTreeMap<i32, Vec<(&Send, i64)>> = BTreeMap::new();
+    let mut queues: BTreeMap<Queue, Vec<(&Send, i64)>> = BTreeMap::new();
     for send in sends {
-        if let Outcome::Stored { queue_id, offset, .. } = send.outcome {
-            queues.entry(queue_id).or_default().push((send, offset));
+        if let Outcome::Stored { queue, offset, .. } = send.outcome {
+            queues.entry(queue).or_default().push((send, offset));
         }
     }
-    for (queue_id, stored) in queues {
+    for (queue, stored) in queues {
         let (mut calls, mut returns) = (stored.clone(), stored);
         calls.sort_by_key(|(send, _)| send.called);
         returns.sort_by_key(|(send, _)| send.returned);
@@ -125,7 +125,7 @@ fn order(sends: &[Send], findings: &Findings) {
                 && before >= offset
             {
                 let what = format!(
-                    "message {} at {queue_id}:{offset} was called after {} at {queue_id}:{before} \
+                    "message {} at {queue}:{offset} was called after {} at {queue}:{before} \
                      had returned",
                     send.message, earlier.message
                 );
@@ -137,15 +137,15 @@ fn order(sends: &[Send], findings: &Findings) {
 
 /// Compares deliveries with the log.
 fn delivered(deliveries: &[Delivery], places: &Places, findings: &Findings) {
-    for Delivery { message, queue_id, offset, .. } in deliveries {
-        match places.get(&(*queue_id, *offset)) {
+    for Delivery { message, queue, offset, .. } in deliveries {
+        match places.get(&(*queue, *offset)) {
             Some(found) if found == message => {}
             Some(found) => {
-                let what = format!("{queue_id}:{offset} delivered {message} and is {found}");
+                let what = format!("{queue}:{offset} delivered {message} and is {found}");
                 findings.report(REASSIGNED, what);
             }
             None => {
-                let what = format!("{queue_id}:{offset} delivered {message}, the log has nothing");
+                let what = format!("{queue}:{offset} delivered {message}, the log has nothing");
                 findings.report(PHANTOM, what);
             }
         }
@@ -153,11 +153,11 @@ fn delivered(deliveries: &[Delivery], places: &Places, findings: &Findings) {
 }
 
 /// Looks for acknowledged messages without a delivery.
-fn undelivered(sends: &[Send], deliveries: &[Delivery], given_up: i64, findings: &Findings) {
+fn undelivered(sends: &[Send], deliveries: &[Delivery], given_up: &[i64], findings: &Findings) {
     let delivered: BTreeSet<u64> = deliveries.iter().map(|delivery| delivery.message).collect();
     for send in sends {
-        if let Outcome::Stored { position, .. } = send.outcome
-            && position >= given_up
+        if let Outcome::Stored { queue, position, .. } = send.outcome
+            && position >= given_up.get(queue.group).copied().unwrap_or(0)
             && !delivered.contains(&send.message)
         {
             findings.report(UNDELIVERED, format!("message {}", send.message));
@@ -176,22 +176,27 @@ mod tests {
         Send { message, called: time(called), returned: time(returned), outcome }
     }
 
+    fn queue(id: i32) -> Queue {
+        Queue { group: 0, id }
+    }
+
     fn stored(queue_id: i32, offset: i64) -> Outcome {
-        Outcome::Stored { queue_id, offset, position: offset, attempts: 1 }
+        let queue = queue(queue_id);
+        Outcome::Stored { queue, offset, position: offset, attempts: 1 }
     }
 
     fn placed(message: u64, queue_id: i32, offset: i64) -> Placed {
-        Placed { message: Some(message), queue_id, offset, position: offset }
+        Placed { message: Some(message), queue: queue(queue_id), offset, position: offset }
     }
 
     fn delivery(message: u64, queue_id: i32, offset: i64) -> Delivery {
-        Delivery { message, queue_id, offset, position: 0 }
+        Delivery { message, queue: queue(queue_id), offset, position: 0 }
     }
 
     /// What is found, each kind once.
     fn found(sends: &[Send], deliveries: &[Delivery], log: &[Placed]) -> Vec<&'static str> {
         let findings = Findings::default();
-        judge(sends, deliveries, log, 0, &findings);
+        judge(sends, deliveries, log, &[0], &findings);
         let mut found: Vec<_> = findings.all().iter().map(|finding| finding.invariant).collect();
         found.dedup();
         found
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn what_retention_gave_up_need_not_be_delivered() {
         let (findings, log) = (Findings::default(), [placed(0, 0, 0), placed(1, 0, 1)]);
-        judge(&two_sends(), &two_deliveries()[..1], &log, 1, &findings);
+        judge(&two_sends(), &two_deliveries()[..1], &log, &[1], &findings);
         assert!(findings.is_empty(), "{:?}", findings.all());
     }
 
@@ -280,8 +285,8 @@ mod tests {
         let place = |message: u64| ((message % 8) as i32, (message / 8) as i64);
         let sends: Vec<Send> = (0..MESSAGES)
             .map(|message| {
-                let (queue_id, offset) = place(message);
-                send(message, 2 * message, 2 * message + 1, stored(queue_id, offset))
+                let (queue, offset) = place(message);
+                send(message, 2 * message, 2 * message + 1, stored(queue, offset))
             })
             .collect();
         let log: Vec<Placed> = (0..MESSAGES)

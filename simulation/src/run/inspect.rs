@@ -11,7 +11,8 @@ use raft_log::fault::Loss;
 use tokio::time::sleep;
 
 use super::World;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
+use crate::history::Queue;
 use crate::invariants::Findings;
 use crate::invariants::derived_files;
 use crate::invariants::durable_votes::DurableVotes;
@@ -27,15 +28,20 @@ const KEPT: &str = "what is committed survives the loss of all power";
 /// How often members are looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// What was seen of one group.
 #[derive(Default)]
-struct Seen {
+struct Group {
     one_leader: OneLeader,
     durable_votes: DurableVotes,
     equal_state: EqualState,
     equal_logs: EqualLogs,
-    newest_registration: NewestRegistration,
     /// Last status of each member that was noted.
     noted: BTreeMap<usize, (u64, Option<u64>, bool)>,
+}
+
+struct Seen {
+    groups: Vec<Group>,
+    newest_registration: NewestRegistration,
 }
 
 /// See the module.
@@ -46,7 +52,9 @@ pub(super) struct Inspector {
 impl Inspector {
     /// Looks at the members of a run from now on.
     pub(super) fn start(world: &World) -> Inspector {
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let groups = (0..world.parameters.groups).map(|_| Group::default()).collect();
+        let newest_registration = NewestRegistration::default();
+        let seen = Arc::new(Mutex::new(Seen { groups, newest_registration }));
         let (cluster, findings) = (Arc::clone(&world.cluster), world.findings.clone());
         let shared = Arc::clone(&seen);
         tokio::spawn(async move {
@@ -65,7 +73,8 @@ impl Inspector {
     /// Terms with a leader, and indexes at which states were compared.
     pub(super) fn looked_at(&self) -> (usize, usize) {
         let seen = self.seen();
-        (seen.one_leader.terms(), seen.equal_state.indexes())
+        let terms = seen.groups.iter().map(|group| group.one_leader.terms()).sum();
+        (terms, seen.groups.iter().map(|group| group.equal_state.indexes()).sum())
     }
 
     /// A last look at what runs, and at the states that it came to; whatever was acknowledged has been
@@ -74,42 +83,60 @@ impl Inspector {
         let mut seen = self.seen();
         seen.look(&world.cluster, &world.findings);
         for member in &world.cluster.members {
-            let Some(live) = member.live() else { continue };
-            let (name, applied) = (&member.machine.name, live.view.applied().0);
-            seen.equal_state.seen(name, applied, live.view.digest(), &world.findings);
-            derived_files::check(name, &live.view, &world.findings);
+            for (number, group) in seen.groups.iter_mut().enumerate() {
+                let Some(live) = member.live(number) else { continue };
+                let (name, applied) = (&member.machine.name, live.view.applied().0);
+                group.equal_state.seen(name, applied, live.view.digest(), &world.findings);
+                derived_files::check(name, &live.view, &world.findings);
+            }
         }
     }
 
     /// Takes the disks of stopped members apart, and judges what clients were told.
     pub(super) fn examine(&self, world: &World) {
         let mut seen = self.seen();
-        seen.on_disks(world, READABLE);
-        let Seen { equal_logs, equal_state, .. } = &*seen;
-        let (stored, given_up, state) =
-            equal_logs.rebuild(|index| equal_state.digest(index), &world.findings);
-        world.topics.judge(&state, &world.findings);
-        let placed: Vec<Placed> = stored
-            .iter()
-            .filter(|stored| stored.topic == TOPIC)
-            .map(|stored| Placed {
-                message: message::number_of(&stored.body, world.parameters.body_bytes_max),
-                queue_id: stored.queue_id,
-                offset: stored.offset,
-                position: stored.position,
-            })
-            .collect();
+        let (mut placed, mut given_up) = (Vec::new(), Vec::new());
+        for (number, group) in seen.groups.iter_mut().enumerate() {
+            group.on_disks(number, world, READABLE);
+            let (in_group, below) = group.rebuilt(number, world);
+            placed.extend(in_group);
+            given_up.push(below);
+        }
         let sends = world.history.sends(world.trace.elapsed());
         let deliveries = world.history.deliveries();
-        oracle::judge(&sends, &deliveries, &placed, given_up, &world.findings);
+        oracle::judge(&sends, &deliveries, &placed, &given_up, &world.findings);
         if world.parameters.flush_async {
             return;
         }
         for member in &world.cluster.members {
             member.machine.disk.restart(Loss::All);
         }
-        let last = seen.on_disks(world, KEPT);
-        let committed = seen.equal_logs.committed();
+        for (number, group) in seen.groups.iter_mut().enumerate() {
+            group.is_kept(number, world);
+        }
+    }
+}
+
+impl Group {
+    /// What the group's log says of the messages, and the position below which retention gave everything
+    /// up.
+    fn rebuilt(&self, number: usize, world: &World) -> (Vec<Placed>, i64) {
+        let digest = |index| self.equal_state.digest(index);
+        let (stored, given_up, state) = self.equal_logs.rebuild(digest, &world.findings);
+        world.topics[number].judge(&state, &world.findings);
+        let placed = stored.iter().filter(|stored| stored.topic == TOPIC).map(|stored| Placed {
+            message: message::number_of(&stored.body, world.parameters.body_bytes_max),
+            queue: Queue { group: number, id: stored.queue_id },
+            offset: stored.offset,
+            position: stored.position,
+        });
+        (placed.collect(), given_up)
+    }
+
+    /// After a loss of all power a majority still holds what is committed.
+    fn is_kept(&mut self, number: usize, world: &World) {
+        let last = self.on_disks(number, world, KEPT);
+        let committed = self.equal_logs.committed();
         let holders = last.iter().filter(|last| **last >= committed).count();
         let quorum = world.cluster.members.len() / 2 + 1;
         if holders < quorum {
@@ -117,15 +144,13 @@ impl Inspector {
             world.findings.report(KEPT, what);
         }
     }
-}
 
-impl Seen {
     /// Compares all disks with what was committed; the last index on each.
-    fn on_disks(&mut self, world: &World, invariant: &'static str) -> Vec<u64> {
+    fn on_disks(&mut self, group: usize, world: &World, invariant: &'static str) -> Vec<u64> {
         let mut last = Vec::new();
         for (number, member) in world.cluster.members.iter().enumerate() {
-            let (machine, dir) = (&member.machine, &member.log_dir);
-            let options = world.cluster.log_options(number);
+            let (machine, dir) = (&member.machine, &member.log_dirs[group]);
+            let options = world.cluster.log_options(number, group);
             let (name, findings) = (&machine.name, &world.findings);
             match self.equal_logs.on_disk(name, &machine.disk, dir, options, findings) {
                 Ok(index) => last.push(index),
@@ -135,36 +160,53 @@ impl Seen {
         last
     }
 
+    fn look(&mut self, group: usize, cluster: &Cluster, findings: &Findings) {
+        for (number, member) in cluster.members.iter().enumerate() {
+            let name = &member.machine.name;
+            let Some(live) = member.live(group) else { continue };
+            let status = live.status.borrow().clone();
+            self.one_leader.seen(&status, findings);
+            let disks = cluster.members.iter();
+            let disks = disks.map(|member| (&member.machine, member.log_dirs[group].as_path()));
+            self.durable_votes.seen(group, &status, disks, findings);
+            let place = (status.term.0, status.leader, status.serving);
+            if self.noted.insert(number, place) != Some(place) {
+                let group = cluster::group_name(group);
+                cluster.trace.note(format_args!(
+                    "{name} is {:?} of {group} in term {}, leader {:?}, serving {}",
+                    status.role, status.term, status.leader, status.serving
+                ));
+                if status.serving {
+                    let term = status.term;
+                    cluster.trace.tell(format_args!("{name} leads {group} in term {term}"));
+                }
+            }
+        }
+    }
+}
+
+impl Seen {
     fn look(&mut self, cluster: &Cluster, findings: &Findings) {
         cluster.note_memories();
-        for (node, entry) in raftmq::observe::take_applied() {
-            self.equal_logs.seen(name_of(cluster, node), entry, findings);
+        for ((node, group), entry) in raftmq::observe::take_applied() {
+            let logs = &mut self.group(&group).equal_logs;
+            logs.seen(name_of(cluster, node), entry, findings);
         }
-        for (node, index, digest) in raftmq::observe::take_digests() {
-            self.equal_state.seen(name_of(cluster, node), index.0, digest, findings);
+        for ((node, group), index, digest) in raftmq::observe::take_digests() {
+            let states = &mut self.group(&group).equal_state;
+            states.seen(name_of(cluster, node), index.0, digest, findings);
         }
         for mastery in raftmq::observe::take_masteries() {
             self.newest_registration.seen(mastery, findings);
         }
-        for (number, member) in cluster.members.iter().enumerate() {
-            let name = &member.machine.name;
-            let Some(live) = member.live() else { continue };
-            let status = live.status.borrow().clone();
-            self.one_leader.seen(&status, findings);
-            let disks = cluster.members.iter();
-            let disks = disks.map(|member| (&member.machine, member.log_dir.as_path()));
-            self.durable_votes.seen(&status, disks, findings);
-            let place = (status.term.0, status.leader, status.serving);
-            if self.noted.insert(number, place) != Some(place) {
-                cluster.trace.note(format_args!(
-                    "{name} is {:?} in term {}, leader {:?}, serving {}",
-                    status.role, status.term, status.leader, status.serving
-                ));
-                if status.serving {
-                    cluster.trace.tell(format_args!("{name} leads in term {}", status.term));
-                }
-            }
+        for (number, group) in self.groups.iter_mut().enumerate() {
+            group.look(number, cluster, findings);
         }
+    }
+
+    fn group(&mut self, name: &str) -> &mut Group {
+        let number = cluster::group_of(name).expect("there are no other groups");
+        &mut self.groups[number]
     }
 }
 

@@ -8,11 +8,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use madsim::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::World;
-use crate::cluster::Running;
+use crate::cluster::{self, Member, Running};
 use crate::history::Outcome;
+use crate::workload::make_topic;
 
 const LEADER: &str = "a majority elects a leader";
 const ACKNOWLEDGES: &str = "a leader acknowledges sends";
@@ -60,27 +62,53 @@ async fn within(
     }
 }
 
+/// With several groups the messages' topic is made in each of them before clients come.
+pub(super) async fn first_topic(world: &World) {
+    let parameters = &world.parameters;
+    if parameters.groups == 1 {
+        return;
+    }
+    let operator = Handle::current().get_node(world.cluster.operator).expect("it was made");
+    for group in 0..parameters.groups {
+        let made = operator.spawn(make_topic(group, parameters.members, parameters.queues));
+        if timeout(ACKNOWLEDGE_LIMIT, made).await.is_err() {
+            let what = format!("the topic is not made: {}", describe(world));
+            return world.findings.report(ACKNOWLEDGES, what);
+        }
+    }
+    // The name server is told a moment later.
+    sleep(STATUS_DELAY).await;
+}
+
 /// A new cluster begins to work.
 pub(super) async fn first_acknowledgement(world: &World) {
     // What is missing is reported.
-    let _ = acknowledges(world, 0).await;
+    let _ = acknowledges(world, &vec![0; world.parameters.groups]).await;
 }
 
-/// A majority elects a leader, which acknowledges sends.
+/// In each group a majority elects a leader, which acknowledges sends.
 pub(super) async fn recovers(world: &World, took: &mut Took) -> Option<()> {
     let elections = Duration::from_millis(world.parameters.election_timeout_ms * 10);
     let limit = NETWORK_RETRY + elections;
-    let elected =
-        within(world, limit, LEADER, || world.cluster.leader().is_none().then(|| describe(world)));
+    let groups = 0..world.parameters.groups;
+    let elected = within(world, limit, LEADER, || {
+        let all = groups.clone().all(|group| world.cluster.leader(group).is_some());
+        (!all).then(|| describe(world))
+    });
     took.leader = elected.await?;
     world.trace.tell(format_args!("there is a leader"));
-    took.acknowledgement = acknowledges(world, world.history.acknowledged()).await?;
+    let before: Vec<u64> =
+        groups.clone().map(|group| world.history.acknowledged_by(group)).collect();
+    took.acknowledgement = acknowledges(world, &before).await?;
     Some(())
 }
 
-async fn acknowledges(world: &World, before: u64) -> Option<Duration> {
+/// Every group acknowledges more than before.
+async fn acknowledges(world: &World, before: &[u64]) -> Option<Duration> {
     let acknowledged = within(world, ACKNOWLEDGE_LIMIT, ACKNOWLEDGES, || {
-        (world.history.acknowledged() == before).then(|| describe(world))
+        let more = |(group, before): (usize, &u64)| world.history.acknowledged_by(group) > *before;
+        let all = before.iter().enumerate().all(more);
+        (!all).then(|| describe(world))
     });
     let waited = acknowledged.await?;
     world.trace.tell(format_args!("sends are acknowledged"));
@@ -97,25 +125,13 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     world.trace.tell(format_args!("everything acknowledged was delivered"));
     // No more offsets are committed when consumers are gone.
     for &node in &world.consumers {
-        madsim::runtime::Handle::current().kill(node);
+        Handle::current().kill(node);
     }
-    madsim::runtime::Handle::current().kill(world.cluster.operator);
+    Handle::current().kill(world.cluster.operator);
     // A status tells its numbers a tick late.
     sleep(STATUS_DELAY).await;
     let converged = within(world, CONVERGE_LIMIT, CONVERGES, || {
-        let rests: BTreeSet<Option<(u64, u64, u64)>> = world
-            .cluster
-            .members
-            .iter()
-            .map(|member| {
-                let status = member.status()?;
-                Some((status.last_index.0, status.commit.0, status.applied.0))
-            })
-            .collect();
-        let at_rest = |rest: &Option<(u64, u64, u64)>| {
-            rest.is_some_and(|(last, commit, applied)| last == commit && commit == applied)
-        };
-        let converged = rests.len() == 1 && rests.iter().all(at_rest);
+        let converged = (0..world.parameters.groups).all(|group| rests_at_one_index(world, group));
         (!converged).then(|| describe(world))
     });
     took.convergence = converged.await?;
@@ -123,15 +139,34 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     Some(())
 }
 
+fn rests_at_one_index(world: &World, group: usize) -> bool {
+    let members = world.cluster.members.iter();
+    let rests: BTreeSet<Option<(u64, u64, u64)>> = members
+        .map(|member| {
+            let status = member.status(group)?;
+            Some((status.last_index.0, status.commit.0, status.applied.0))
+        })
+        .collect();
+    let at_rest = |rest: &Option<(u64, u64, u64)>| {
+        rest.is_some_and(|(last, commit, applied)| last == commit && commit == applied)
+    };
+    rests.len() == 1 && rests.iter().all(at_rest)
+}
+
 fn undelivered(world: &World) -> usize {
     let delivered: BTreeSet<u64> =
         world.history.deliveries().iter().map(|delivery| delivery.message).collect();
     // What retention gave up by now need not come any more.
-    let lives = world.cluster.members.iter().filter_map(|member| member.live());
-    let given_up = lives.map(|live| live.view.min_position().0).max().unwrap_or(0);
+    let given_up = |group: usize| {
+        let lives = world.cluster.members.iter().filter_map(|member| member.live(group));
+        lives.map(|live| live.view.min_position().0).max().unwrap_or(0)
+    };
+    let given_up: Vec<u64> = (0..world.parameters.groups).map(given_up).collect();
     let sends = world.history.sends(Duration::ZERO);
     let owed = sends.iter().filter(|send| match send.outcome {
-        Outcome::Stored { position, .. } => u64::try_from(position).is_ok_and(|at| at >= given_up),
+        Outcome::Stored { queue, position, .. } => {
+            u64::try_from(position).is_ok_and(|at| at >= given_up[queue.group])
+        }
         _ => false,
     });
     owed.filter(|send| !delivered.contains(&send.message)).count()
@@ -139,9 +174,9 @@ fn undelivered(world: &World) -> usize {
 
 /// Where each member stands.
 fn describe(world: &World) -> String {
-    let one = |member: &crate::cluster::Member| {
-        let name = &member.machine.name;
-        match (member.running(), member.status()) {
+    let one = |member: &Member, group: usize| {
+        let name = format!("{}'s {}", member.machine.name, cluster::group_name(group));
+        match (member.running(), member.status(group)) {
             (Running::Down, _) => format!("{name} is down"),
             (_, None) => format!("{name} is starting"),
             (running, Some(status)) => format!(
@@ -156,5 +191,8 @@ fn describe(world: &World) -> String {
             ),
         }
     };
-    world.cluster.members.iter().map(one).collect::<Vec<_>>().join("; ")
+    let members = world.cluster.members.iter();
+    let each = members
+        .flat_map(|member| (0..world.parameters.groups).map(move |group| one(member, group)));
+    each.collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! A client that reports how far a group has come, always a little further, and reads it back.
+//! A client that reports to a broker group how far a consumer group has come, always a little further, and reads it back.
 //!
 //! It asks any member, whoever leads.
 //!
@@ -11,7 +11,7 @@ use raftmq::protocol::code::{request, response};
 use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand};
 use tokio::time::sleep;
 
-use super::TOPIC;
+use super::{TOPIC, part};
 use crate::dice::Dice;
 use crate::invariants::Findings;
 use crate::invariants::kept_progress::KeptProgress;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct KeepBooks {
     /// The run's parameters.
     pub parameters: Arc<Parameters>,
+    /// The group that keeps its reports.
+    pub group: usize,
     /// Where the members are.
     pub members: Vec<String>,
     /// The run's events.
@@ -37,7 +39,7 @@ pub struct KeepBooks {
 /// Reports and reads for ever.
 pub async fn keep_books(with: KeepBooks) {
     let client = RemotingClient::new(ClientOptions::default(), None);
-    let mut dice = Dice::of(with.parameters.seed, "bookkeeper");
+    let mut dice = Dice::of(with.parameters.seed, &part("bookkeeper", with.group));
     let mut progress = KeptProgress::default();
     while !create_group(&client, &dice.pick(&with.members)).await {
         sleep(Duration::from_millis(200)).await;
@@ -50,7 +52,7 @@ pub async fn keep_books(with: KeepBooks) {
             let command = ask(request::UPDATE_CONSUMER_OFFSET, &[("commitOffset", next)]);
             let answer = client.invoke(&member, command, PATIENCE).await;
             if answer.is_ok_and(|answer| answer.code == response::SUCCESS) {
-                with.trace.note(format_args!("bookkeeper: {next} is kept"));
+                with.trace.note(format_args!("bookkeeper {}: {next} is kept", with.group));
                 progress.acknowledged(next);
             }
         } else {
@@ -59,7 +61,7 @@ pub async fn keep_books(with: KeepBooks) {
             let offset = answer.ext_fields.get("offset").and_then(|text| text.parse().ok());
             match (answer.code, offset) {
                 (response::SUCCESS, Some(offset)) => {
-                    with.trace.note(format_args!("bookkeeper: {offset} is read"));
+                    with.trace.note(format_args!("bookkeeper {}: {offset} is read", with.group));
                     progress.read(offset, &with.findings);
                 }
                 (response::QUERY_NOT_FOUND, _) => progress.read(0, &with.findings),

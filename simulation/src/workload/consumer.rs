@@ -10,8 +10,9 @@ use raftmq::client::{
 };
 
 use super::{CONSUMER_GROUP, TOPIC, message};
+use crate::cluster::group_of;
 use crate::dice::Dice;
-use crate::history::{Delivery, History};
+use crate::history::{Delivery, History, Queue};
 use crate::invariants::Findings;
 use crate::parameters::Parameters;
 use crate::trace::Trace;
@@ -57,18 +58,23 @@ pub async fn consume(with: Consume) {
 }
 
 fn note(with: &Consume, received: &raftmq::client::ReceivedMessage) {
+    let queue = group_of(&received.broker_name).map(|group| Queue { group, id: received.queue_id });
+    let Some(queue) = queue else {
+        let what = format!("{received:?} comes from no group");
+        return with.findings.report("a delivery names its group", what);
+    };
     let Some(number) = message::number_of(&received.body, with.parameters.body_bytes_max) else {
-        let place = format!("{}:{}", received.queue_id, received.queue_offset);
+        let place = format!("{queue}:{}", received.queue_offset);
         with.findings.report("corruption is never served", format!("at {place}: no such message"));
         return;
     };
     with.trace.note(format_args!(
-        "consumer {}: {number} from {}:{}",
-        with.number, received.queue_id, received.queue_offset
+        "consumer {}: {number} from {queue}:{}",
+        with.number, received.queue_offset
     ));
     with.history.delivered(Delivery {
         message: number,
-        queue_id: received.queue_id,
+        queue,
         offset: received.queue_offset,
         position: received.physical_offset,
     });

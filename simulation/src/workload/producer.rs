@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{PRODUCER_GROUP, TOPIC, message};
+use crate::cluster::group_of;
 use crate::dice::Dice;
-use crate::history::{History, Outcome, Send};
+use crate::history::{History, Outcome, Queue, Send};
 use crate::invariants::quorum_durable::QuorumDurable;
 use crate::parameters::Parameters;
 use crate::trace::Trace;
@@ -32,8 +33,8 @@ pub struct Produce {
     pub history: History,
     /// The run's events.
     pub trace: Trace,
-    /// Asked at each acknowledgement.
-    pub durable: QuorumDurable,
+    /// Of each group, asked at each acknowledgement.
+    pub durable: Vec<QuorumDurable>,
     /// Becomes true when it shall stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -106,15 +107,19 @@ fn settle(
     let name = with.number;
     match result {
         Ok(sent) => with.trace.note(format_args!(
-            "producer {name}: {numbers:?} stored at {}:{} in {} attempts",
-            sent.queue.queue_id, sent.queue_offset, sent.attempts
+            "producer {name}: {numbers:?} stored at {}/{}:{} in {} attempts",
+            sent.queue.broker_name, sent.queue.queue_id, sent.queue_offset, sent.attempts
         )),
         Err(error) => with.trace.note(format_args!("producer {name}: {numbers:?}: {error}")),
     }
+    let sent = result.as_ref().ok();
+    let group = sent.map_or(0, |sent| {
+        group_of(&sent.queue.broker_name).expect("only brokers of the run can be sent to")
+    });
     for (at, &message) in (0..).zip(numbers) {
         let outcome = match result {
             Ok(sent) if sent.status == SendStatus::SendOk => Outcome::Stored {
-                queue_id: sent.queue.queue_id,
+                queue: Queue { group, id: sent.queue.queue_id },
                 offset: sent.queue_offset + at,
                 position: positions.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or(-1),
                 attempts: sent.attempts,
@@ -127,7 +132,7 @@ fn settle(
         with.history.returned(Send { message, called, returned, outcome });
     }
     if result.is_ok() && !with.parameters.flush_async {
-        with.durable.acknowledged(numbers, &positions);
+        with.durable[group].acknowledged(numbers, &positions);
     }
 }
 

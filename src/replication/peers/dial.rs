@@ -66,7 +66,7 @@ pub(super) async fn run(
                 last_failure.clear();
                 backoff.reset();
                 #[cfg(madsim)]
-                crate::mischief::connected(peer.id);
+                crate::mischief::connected(&peer.address);
                 peer.connected.store(true, Ordering::Relaxed);
                 let _ = events.send(PeerEvent::Reachable { peer: peer.id }).await;
                 let broken = speak(stream, &peer, &mut queued).await;
@@ -182,7 +182,7 @@ fn gather(
         frames.put_parcel(parcel);
         #[cfg(madsim)]
         match parcel {
-            Parcel::Raft(message) => crate::mischief::upset(peer.id, message)
+            Parcel::Raft(message) => crate::mischief::upset(&peer.address, message)
                 .into_iter()
                 .for_each(|one| frames.put_message(one)),
             standing @ Parcel::Standing { .. } => frames.put_parcel(standing),
