@@ -27,7 +27,7 @@ use crate::record::Record;
 use crate::scenarios::Scenario;
 use crate::trace::{Telling, Trace};
 use crate::workload::{
-    Consume, KeepBooks, Operate, Produce, consume, keep_books, operate, produce,
+    Consume, Consumers, KeepBooks, Operate, Produce, keep_books, operate, produce,
 };
 use inspect::Inspector;
 pub use liveness::Took;
@@ -119,7 +119,7 @@ struct World {
     counts: Counts,
     cluster: Arc<Cluster>,
     producers: Vec<NodeId>,
-    consumers: Vec<NodeId>,
+    consumers: Consumers,
     stop_producing: watch::Sender<bool>,
     producing: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -154,9 +154,8 @@ async fn whole(
     let simulated = world.trace.elapsed();
     inspector.look(&world);
     world.cluster.end();
-    for &node in world.producers.iter().chain(&world.consumers) {
-        Handle::current().kill(node);
-    }
+    world.producers.iter().for_each(|node| Handle::current().kill(*node));
+    world.consumers.end();
     // Whatever was killed is dropped before the disks are looked at.
     sleep(Duration::from_millis(1)).await;
     inspector.examine(&world);
@@ -184,18 +183,27 @@ impl World {
         };
         let producers: Vec<NodeId> =
             (0..parameters.producers).map(|number| client("producer", 2, number)).collect();
-        let consumers: Vec<NodeId> =
+        let consuming: Vec<NodeId> =
             (0..parameters.consumers).map(|number| client("consumer", 3, number)).collect();
         let findings = Findings::default();
         let topics = (0..parameters.groups).map(|_| KeptTopics::default()).collect();
-        let clients = [producers.clone(), consumers.clone()].concat();
+        let clients = [producers.clone(), consuming.clone()].concat();
         let cluster =
             Cluster::start(Arc::clone(&parameters), &clients, trace.clone(), findings.clone());
+        let history = History::default();
+        let consumers = Consumers::new(&consuming, |number| Consume {
+            number,
+            parameters: Arc::clone(&parameters),
+            name_server: NAME_SERVER.to_owned(),
+            history: history.clone(),
+            trace: trace.clone(),
+            findings: findings.clone(),
+        });
         World {
             parameters,
             trace,
             findings,
-            history: History::default(),
+            history,
             topics,
             counts: Counts::default(),
             cluster,
@@ -231,19 +239,7 @@ impl World {
             let node = Handle::current().get_node(node).expect("it was made");
             self.producing.push(node.spawn(produce(with)));
         }
-        for (number, &node) in self.consumers.iter().enumerate() {
-            let with = Consume {
-                number,
-                parameters: Arc::clone(&self.parameters),
-                name_server: NAME_SERVER.to_owned(),
-                history: self.history.clone(),
-                trace: self.trace.clone(),
-                findings: self.findings.clone(),
-            };
-            let node = Handle::current().get_node(node).expect("it was made");
-            // It runs until its node is killed.
-            drop(node.spawn(consume(with)));
-        }
+        self.consumers.start_all();
         let operator = Handle::current().get_node(self.cluster.operator).expect("it was made");
         for group in 0..self.parameters.groups {
             let members = 0..self.parameters.members;
@@ -285,6 +281,7 @@ impl World {
             .map(|number| {
                 tokio::spawn(faults::torment(
                     Arc::clone(&self.cluster),
+                    self.consumers.clone(),
                     Arc::clone(&self.parameters),
                     self.counts.clone(),
                     Dice::of(self.parameters.seed, &format!("nemesis {number}")),
@@ -305,7 +302,7 @@ impl World {
 
     /// Nothing goes wrong any more, and a majority is there; everybody else comes later.
     async fn liveness_phase(&mut self, took: &mut Took) {
-        faults::heal(&self.cluster, &self.parameters);
+        faults::heal(&self.cluster, &self.consumers, &self.parameters);
         let members = self.cluster.members.len();
         let mut dice = Dice::of(self.parameters.seed, "liveness");
         let missing = dice.below(members.div_ceil(2));

@@ -7,6 +7,7 @@ mod disks;
 mod lost_disk;
 mod messages;
 mod nemesis;
+mod rebalance;
 mod rot;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub enum Kind {
     ClockJump,
     /// The name server is killed, and comes back empty.
     NameServer,
+    /// A consumer's process is killed, stopped or paused: its queues go to others.
+    Rebalance,
 }
 
 impl Kind {
@@ -117,6 +120,7 @@ impl Kind {
         Kind::BitRot,
         Kind::ClockJump,
         Kind::NameServer,
+        Kind::Rebalance,
     ];
 
     /// Whether a machine loses what it had not synced.
@@ -159,6 +163,7 @@ impl Kind {
             Kind::BitRot => "bit-rot",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
+            Kind::Rebalance => "rebalance",
         }
     }
 }

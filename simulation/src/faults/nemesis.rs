@@ -14,16 +14,18 @@ use super::{Counts, Kind};
 use crate::cluster::{self, Cluster};
 use crate::dice::Dice;
 use crate::parameters::Parameters;
+use crate::workload::Consumers;
 
 /// Torments the cluster until told to stop.
 pub async fn torment(
     cluster: Arc<Cluster>,
+    consumers: Consumers,
     parameters: Arc<Parameters>,
     counts: Counts,
     mut dice: Dice,
     stop: watch::Receiver<bool>,
 ) {
-    let mut nemesis = Nemesis { cluster, parameters, counts, stop };
+    let mut nemesis = Nemesis { cluster, consumers, parameters, counts, stop };
     loop {
         let pause = dice.between(50, nemesis.parameters.fault_pause_ms);
         nemesis.wait_ms(pause).await;
@@ -39,7 +41,7 @@ pub async fn torment(
 }
 
 /// Mends all that a nemesis can have broken but for members that are down.
-pub fn heal(cluster: &Cluster, parameters: &Parameters) {
+pub fn heal(cluster: &Cluster, consumers: &Consumers, parameters: &Parameters) {
     cluster.trace.tell(format_args!("network, disks and name server are well again"));
     cluster.network.heal();
     cluster.network.set_latency_ms(parameters.network_ms);
@@ -52,10 +54,12 @@ pub fn heal(cluster: &Cluster, parameters: &Parameters) {
     }
     raftmq::mischief::stop();
     cluster.start_name_server_again();
+    consumers.start_all();
 }
 
 pub(super) struct Nemesis {
     pub(super) cluster: Arc<Cluster>,
+    pub(super) consumers: Consumers,
     pub(super) parameters: Arc<Parameters>,
     pub(super) counts: Counts,
     stop: watch::Receiver<bool>,
@@ -102,7 +106,7 @@ impl Nemesis {
 
     async fn strike(&mut self, kind: Kind, dice: &mut Dice) {
         // These may find nothing to strike.
-        if kind != Kind::LostDisk && kind != Kind::BitRot {
+        if !matches!(kind, Kind::LostDisk | Kind::BitRot | Kind::Rebalance) {
             self.counts.struck(kind);
         }
         let long_ms = dice.pick(&[200, 1_000, 5_000]);
@@ -146,6 +150,7 @@ impl Nemesis {
                 self.cluster.network.heal();
             }
             Kind::Flap => self.flap(dice).await,
+            Kind::Rebalance => self.rebalance(dice, long_ms).await,
             Kind::LostDisk => self.lose_disk(dice, long_ms).await,
             Kind::BitRot => self.rot(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),

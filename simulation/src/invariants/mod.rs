@@ -7,6 +7,7 @@ pub mod derived_files;
 pub mod durable_votes;
 pub mod equal_logs;
 pub mod equal_state;
+pub mod honest_progress;
 pub mod kept_progress;
 pub mod kept_topics;
 pub mod newest_registration;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use madsim::task::NodeId;
 use raft_log::fault::Loss;
+use raftmq::state::State;
 use tokio::time::sleep;
 
 use super::World;
@@ -18,10 +19,11 @@ use crate::invariants::derived_files;
 use crate::invariants::durable_votes::DurableVotes;
 use crate::invariants::equal_logs::EqualLogs;
 use crate::invariants::equal_state::EqualState;
+use crate::invariants::honest_progress;
 use crate::invariants::newest_registration::NewestRegistration;
 use crate::invariants::one_leader::OneLeader;
 use crate::oracle::{self, Placed};
-use crate::workload::{TOPIC, message};
+use crate::workload::{CONSUMER_GROUP, TOPIC, message};
 
 const READABLE: &str = "a stopped member's log can be opened";
 const KEPT: &str = "what is committed survives the loss of all power";
@@ -96,15 +98,19 @@ impl Inspector {
     pub(super) fn examine(&self, world: &World) {
         let mut seen = self.seen();
         let (mut placed, mut given_up) = (Vec::new(), Vec::new());
+        let mut progress = BTreeMap::new();
         for (number, group) in seen.groups.iter_mut().enumerate() {
             group.on_disks(number, world, READABLE);
-            let (in_group, below) = group.rebuilt(number, world);
+            let (in_group, below, state) = group.rebuilt(number, world);
             placed.extend(in_group);
             given_up.push(below);
+            let reached = state.offsets().progress(CONSUMER_GROUP, TOPIC).into_iter().flatten();
+            progress.extend(reached.map(|(id, at)| (Queue { group: number, id: *id }, *at)));
         }
         let sends = world.history.sends(world.trace.elapsed());
         let deliveries = world.history.deliveries();
         oracle::judge(&sends, &deliveries, &placed, &given_up, &world.findings);
+        honest_progress::judge(&progress, &placed, &deliveries, &given_up, &world.findings);
         if world.parameters.flush_async {
             return;
         }
@@ -118,9 +124,9 @@ impl Inspector {
 }
 
 impl Group {
-    /// What the group's log says of the messages, and the position below which retention gave everything
-    /// up.
-    fn rebuilt(&self, number: usize, world: &World) -> (Vec<Placed>, i64) {
+    /// What the group's log says of the messages, the position below which retention gave everything up,
+    /// and the state that follows from the log.
+    fn rebuilt(&self, number: usize, world: &World) -> (Vec<Placed>, i64, State) {
         let digest = |index| self.equal_state.digest(index);
         let (stored, given_up, state) = self.equal_logs.rebuild(digest, &world.findings);
         world.topics[number].judge(&state, &world.findings);
@@ -130,7 +136,7 @@ impl Group {
             offset: stored.offset,
             position: stored.position,
         });
-        (placed.collect(), given_up)
+        (placed.collect(), given_up, state)
     }
 
     /// After a loss of all power a majority still holds what is committed.

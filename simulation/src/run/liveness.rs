@@ -124,9 +124,7 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     drained.await?;
     world.trace.tell(format_args!("everything acknowledged was delivered"));
     // No more offsets are committed when consumers are gone.
-    for &node in &world.consumers {
-        Handle::current().kill(node);
-    }
+    world.consumers.end();
     Handle::current().kill(world.cluster.operator);
     // A status tells its numbers a tick late.
     sleep(STATUS_DELAY).await;

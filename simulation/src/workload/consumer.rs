@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use raftmq::client::{
-    Client, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer,
-};
+use raftmq::client::{Client, ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer};
 
-use super::{CONSUMER_GROUP, TOPIC, message};
+use tokio::sync::Notify;
+
+use super::{CONSUMER_GROUP, TOPIC, client_options, message};
 use crate::cluster::group_of;
 use crate::dice::Dice;
 use crate::history::{Delivery, History, Queue};
@@ -18,6 +18,7 @@ use crate::parameters::Parameters;
 use crate::trace::Trace;
 
 /// What a consumer works with.
+#[derive(Clone)]
 pub struct Consume {
     /// Which of the consumers it is.
     pub number: usize,
@@ -33,10 +34,9 @@ pub struct Consume {
     pub findings: Findings,
 }
 
-/// Consumes for ever.
-pub async fn consume(with: Consume) {
-    let options = ClientOptions::new(&with.name_server)
-        .with_instance_name(format!("consumer-{}", with.number));
+/// Consumes until asked to stop, then leaves in good order.
+pub async fn consume(with: Consume, stop: &Notify) {
+    let options = client_options(&with.name_server, &format!("consumer-{}", with.number));
     let Ok(client) = Client::start(options).await else { return };
     let mut options = ConsumerOptions::new(CONSUMER_GROUP).subscribe(TOPIC, "*");
     options.consume_from = ConsumeFrom::First;
@@ -53,8 +53,9 @@ pub async fn consume(with: Consume) {
         let again = dice.lock().unwrap_or_else(PoisonError::into_inner).one_in(50);
         async move { if again { ConsumeResult::Later } else { ConsumeResult::Success } }
     };
-    let Ok(_consumer) = PushConsumer::start(&client, options, listener).await else { return };
-    std::future::pending::<()>().await;
+    let Ok(consumer) = PushConsumer::start(&client, options, listener).await else { return };
+    stop.notified().await;
+    consumer.shutdown().await;
 }
 
 fn note(with: &Consume, received: &raftmq::client::ReceivedMessage) {

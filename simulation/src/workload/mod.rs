@@ -2,19 +2,34 @@
 
 mod bookkeeper;
 mod consumer;
+mod consumers;
 pub mod message;
 mod operator;
 mod producer;
 
 pub use bookkeeper::{KeepBooks, keep_books};
-pub use consumer::{Consume, consume};
+pub use consumer::Consume;
+pub use consumers::Consumers;
 pub use operator::{Operate, make_topic, operate, transfer_leader};
 pub use producer::{Produce, produce};
+
+use std::time::Duration;
+
+use raftmq::client::ClientOptions;
 
 /// The topic.
 pub const TOPIC: &str = "orders";
 /// The consumers' group.
 pub const CONSUMER_GROUP: &str = "billing";
+/// How often clients look at the routes. A group that came back is sent to again only then.
+const ROUTE_INTERVAL: Duration = Duration::from_secs(5);
+
+fn client_options(name_server: &str, instance: &str) -> ClientOptions {
+    let mut options = ClientOptions::new(name_server).with_instance_name(instance);
+    options.route_interval = ROUTE_INTERVAL;
+    options
+}
+
 /// The name of a part of a run that there is for each broker group; the first group's is that of a run with
 /// one group.
 fn part(name: &str, group: usize) -> String {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftmq::client::{
-    Client, ClientError, ClientOptions, Message, Producer, ProducerOptions, SendResult, SendStatus,
+    Client, ClientError, Message, Producer, ProducerOptions, SendResult, SendStatus,
 };
 use raftmq::protocol::message_id::OffsetMessageId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{PRODUCER_GROUP, TOPIC, message};
+use super::{PRODUCER_GROUP, TOPIC, client_options, message};
 use crate::cluster::group_of;
 use crate::dice::Dice;
 use crate::history::{History, Outcome, Queue, Send};
@@ -56,8 +56,7 @@ pub async fn produce(with: Produce) {
 }
 
 async fn start(with: &Produce) -> Option<Producer> {
-    let options = ClientOptions::new(&with.name_server)
-        .with_instance_name(format!("producer-{}", with.number));
+    let options = client_options(&with.name_server, &format!("producer-{}", with.number));
     let client = Client::start(options).await.ok()?;
     let mut options = ProducerOptions::new(PRODUCER_GROUP);
     options.send_timeout = Duration::from_secs(8);
