@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 
 use super::answer::{Outcome, success, success_with};
 use super::core::Core;
+use super::delayed::queue_of_level;
 use super::fields::optional;
 use crate::protocol::body::{KvTable, RaftPeer, RaftStatus};
 use crate::protocol::fastjson::JsonBody;
+use crate::protocol::names;
 use crate::remoting::RemotingCommand;
 
 /// What the tools show as the broker's version: the RocketMQ release whose protocol it speaks.
@@ -72,6 +74,7 @@ pub fn runtime_info(core: &Core) -> Outcome {
     identity_figures(core, &mut put);
     traffic_figures(core, &mut put);
     queue_figures(core, &mut put);
+    schedule_figures(core, &mut put);
     log_figures(core, &mut put);
     Ok(success_with(KvTable { table }.encode()))
 }
@@ -117,6 +120,16 @@ fn traffic_figures(core: &Core, put: Put<'_>) {
     put("putMessageDistributeTime", "null".to_owned());
     put("forwardedTotal", stats.forwarded.total().to_string());
     put("parkedPulls", core.long_polling.parked().to_string());
+}
+
+/// How far each delay level is delivered, and where its queue ends.
+fn schedule_figures(core: &Core, put: Put<'_>) {
+    for level in 1..=core.config.message_delay_level.max() {
+        let queue_id = queue_of_level(level);
+        let next = core.view.schedule_next(queue_id);
+        let max = core.view.max_offset(names::SCHEDULE_TOPIC, queue_id);
+        put(&format!("scheduleMessageOffset_{level}"), format!("{next},{max}"));
+    }
 }
 
 fn queue_figures(core: &Core, put: Put<'_>) {

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::Duration;
@@ -56,6 +56,8 @@ pub struct Core {
     pub registrar: Arc<Registrar>,
     /// Makes the keys of messages that came without one.
     pub unique_ids: UniqueIdGenerator,
+    /// Next queue for a message that may go to any and has to know which before it waits.
+    pub queue_turn: AtomicU32,
     /// A log of up to this size is taken to be in memory as a whole.
     pub memory_reach_bytes: u64,
     /// Counters.

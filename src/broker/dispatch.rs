@@ -15,7 +15,8 @@ use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
 use super::{
-    broker_admin, client_admin, group_admin, offsets, pull, queue_locks, send, topic_admin, view,
+    broker_admin, client_admin, group_admin, offsets, pull, queue_locks, send, send_back,
+    topic_admin, view,
 };
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
@@ -73,6 +74,7 @@ impl Duty {
     fn of(code: i32) -> Option<Duty> {
         match code {
             request::QUERY_CONSUMER_OFFSET
+            | request::CONSUMER_SEND_MSG_BACK
             | request::SEARCH_OFFSET_BY_TIMESTAMP
             | request::GET_MAX_OFFSET
             | request::GET_MIN_OFFSET
@@ -124,6 +126,7 @@ fn spawn(core: &Arc<Core>, request: Request, duty: Duty) {
 
 async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Connection) -> Outcome {
     match command.code {
+        request::CONSUMER_SEND_MSG_BACK => send_back::take(core, command).await,
         request::QUERY_CONSUMER_OFFSET => offsets::query(core, command).await,
         request::SEARCH_OFFSET_BY_TIMESTAMP => offsets::search_by_time(core, command).await,
         request::GET_MAX_OFFSET => offsets::max(core, command).await,

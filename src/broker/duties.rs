@@ -12,6 +12,7 @@ use super::group::{Arrival, EffectsSink};
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::pull::Pull;
+use super::schedule;
 use crate::replication::machine::Refusal;
 use crate::state::{Command, CommittedOffset, DefaultTopics, default_groups, default_topics};
 
@@ -106,6 +107,7 @@ pub async fn follow_role(core: Arc<Core>) {
             }
             if serving && (!served || term != before.2) {
                 tokio::spawn(bootstrap(core.clone(), term));
+                tokio::spawn(schedule::deliver(core.clone(), term));
             }
             before = now;
         }

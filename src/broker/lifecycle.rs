@@ -8,7 +8,7 @@
 //! could be answered.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 use raft_log::{Disk, Fatal, Log, LogOptions};
@@ -208,6 +208,7 @@ impl Broker {
                 crate::process::number(),
                 u32::from(address.port()),
             ),
+            queue_turn: AtomicU32::new(0),
             memory_reach_bytes: host.memory_bytes() / 100 * MEMORY_REACH_PERCENT,
             stats: BrokerStats::default(),
             started_at_ms: crate::clock::now_ms(),

@@ -1,11 +1,12 @@
 //! The broker: what clients, tools and other members may ask of a member of a broker group.
 //!
-//! A request enters at [`dispatch`]. The families of requests have a file each: [`send`], [`pull`],
-//! [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`], [`queue_locks`], [`broker_admin`]. What
-//! only the leader may do goes through [`forward`] when another member is asked. [`group`] is the
-//! replicated state, [`client_manager`] and [`long_polling`] are what this member alone knows of its
-//! clients. [`duties`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being
-//! asked; [`lifecycle`] starts and stops all of it.
+//! A request enters at [`dispatch`]. The families of requests have a file each: [`send`],
+//! [`send_back`], [`pull`], [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`],
+//! [`queue_locks`], [`broker_admin`]. What only the leader may do goes through [`forward`] when another
+//! member is asked. [`group`] is the replicated state, [`client_manager`] and [`long_polling`] are what
+//! this member alone knows of its clients. [`duties`], [`schedule`], [`namesrv_client`],
+//! [`preferred_leader`] and [`retention`] act without being asked; [`lifecycle`] starts and stops all
+//! of it.
 
 mod answer;
 mod broker_admin;
@@ -13,6 +14,7 @@ mod client_admin;
 mod client_manager;
 mod commits;
 mod core;
+mod delayed;
 mod dispatch;
 mod duties;
 mod fields;
@@ -31,7 +33,9 @@ mod retention;
 // It takes signals; a simulation has none.
 #[cfg(not(madsim))]
 mod run;
+mod schedule;
 mod send;
+mod send_back;
 mod stats;
 mod topic_admin;
 mod view;

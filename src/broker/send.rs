@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::answer::{Failure, Outcome, success};
 use super::core::Core;
+use super::delayed::{self, Place};
 use super::dispatch::{hand_over, refuse};
 use super::forward;
 use super::group::{MessagesProposal, NewMessage, Proposal, SendOutcome, SendReply, Stored};
@@ -37,9 +38,19 @@ const BATCH_MESSAGES_MAX: usize = 65_536;
 /// A send that passed all checks.
 struct Checked {
     topic: Arc<str>,
-    create_topic: Option<Arc<TopicConfig>>,
+    create_topics: Vec<Arc<TopicConfig>>,
     messages: SmallVec<[NewMessage; 1]>,
     queue_id: i32,
+    /// The queue that a delayed message will go to, which its sender is told.
+    real_queue_id: Option<i32>,
+}
+
+/// What a message asks for beside being stored.
+struct Features {
+    half: bool,
+    timed: bool,
+    /// Zero for none.
+    delay_level: i32,
 }
 
 /// Takes a send.
@@ -55,13 +66,14 @@ pub fn handle(core: &Arc<Core>, request: Request) {
         }
     };
     let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
-    let reply_core = core.clone();
+    let (reply_core, real_queue_id) = (core.clone(), checked.real_queue_id);
     propose(
         core,
         checked,
         Box::new(move |outcome| match outcome {
-            SendOutcome::Stored(stored) => {
+            SendOutcome::Stored(mut stored) => {
                 count(&reply_core, &stored, bytes);
+                stored.queue_id = real_queue_id.unwrap_or(stored.queue_id);
                 request.responder.respond_with(response::SUCCESS, |fields| {
                     stored_fields(reply_core.address, &stored, fields);
                 });
@@ -81,6 +93,7 @@ pub fn handle(core: &Arc<Core>, request: Request) {
 async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAddr) -> Outcome {
     let checked = check(&core, &command, peer)?;
     let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
+    let real_queue_id = checked.real_queue_id;
     let (tell, told) = oneshot::channel();
     propose(
         &core,
@@ -91,8 +104,9 @@ async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAd
         }),
     );
     match told.await.unwrap_or(SendOutcome::Refused(Refusal::Unknown)) {
-        SendOutcome::Stored(stored) => {
+        SendOutcome::Stored(mut stored) => {
             count(&core, &stored, bytes);
+            stored.queue_id = real_queue_id.unwrap_or(stored.queue_id);
             let mut answer = success();
             stored_fields(core.address, &stored, &mut answer.ext_fields);
             Ok(answer)
@@ -102,8 +116,8 @@ async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAd
 }
 
 fn propose(core: &Core, checked: Checked, reply: SendReply) {
-    let Checked { topic, create_topic, messages, queue_id } = checked;
-    let proposal = MessagesProposal { topic, create_topic, messages, queue_id, reply };
+    let Checked { topic, create_topics, messages, queue_id, .. } = checked;
+    let proposal = MessagesProposal { topic, create_topics, messages, queue_id, reply };
     if let Err((Proposal::Messages(proposal), refusal)) =
         core.replica.propose(Proposal::Messages(proposal))
     {
@@ -181,7 +195,7 @@ fn check(core: &Core, command: &RemotingCommand, peer: SocketAddr) -> Result<Che
     }
     let exhausted = out_of_retries(core, &header)?;
     let topic = exhausted.as_deref().unwrap_or(header.topic);
-    let (topic, config, create_topic) = topic_or_template(core, topic, &header)?;
+    let (topic, config, mut create_topics) = topic_or_template(core, topic, &header)?;
     if !permission::is_writable(config.perm) {
         let remark = format!("the topic[{topic}] sending message is forbidden");
         return Err(Failure::new(response::NO_PERMISSION, remark));
@@ -193,16 +207,30 @@ fn check(core: &Core, command: &RemotingCommand, peer: SocketAddr) -> Result<Che
         return Err(Failure::invalid(format!("the topic[{topic}] has no queue to write to")));
     }
     let born_host = forward::born_host(command, peer);
-    let messages = if header.batch {
-        batch_messages(core, command, &header, born_host)?
-    } else {
-        smallvec![single_message(core, command, &header, born_host, exhausted.is_some())?]
+    if header.batch {
+        let messages = batch_messages(core, command, &header, born_host)?;
+        return Ok(Checked { topic, create_topics, messages, queue_id, real_queue_id: None });
+    }
+    let (mut message, delay_level) =
+        single_message(core, command, &header, born_host, exhausted.is_some())?;
+    if delay_level == 0 {
+        let messages = smallvec![message];
+        return Ok(Checked { topic, create_topics, messages, queue_id, real_queue_id: None });
+    }
+    let real_queue_id = match queue_id {
+        0.. => queue_id,
+        _ => delayed::any_queue(core, config.write_queue_nums),
     };
-    Ok(Checked { topic, create_topic, messages, queue_id })
+    let destination = Place { topic, queue_id: real_queue_id };
+    let Place { topic, queue_id } =
+        delayed::park(core, &destination, delay_level, &mut message, &mut create_topics);
+    check_properties(&message.properties)?;
+    let real_queue_id = Some(real_queue_id);
+    Ok(Checked { topic, create_topics, messages: smallvec![message], queue_id, real_queue_id })
 }
 
-/// The topic, its settings, and whether to create it with them.
-type Destination = (Arc<str>, Arc<TopicConfig>, Option<Arc<TopicConfig>>);
+/// The topic, its settings, and the topics to create for it.
+type Destination = (Arc<str>, Arc<TopicConfig>, Vec<Arc<TopicConfig>>);
 
 fn topic_or_template(
     core: &Core,
@@ -210,7 +238,7 @@ fn topic_or_template(
     header: &SendHeader<'_>,
 ) -> Result<Destination, Failure> {
     if let Some(known) = core.view.topic(topic) {
-        return Ok((known.name.clone(), known.config.clone(), None));
+        return Ok((known.name.clone(), known.config.clone(), Vec::new()));
     }
     let config = if names::is_retry_topic(topic) || names::is_dead_letter_topic(topic) {
         TopicConfig::new(topic, 1, permission::READ_WRITE)
@@ -220,7 +248,7 @@ fn topic_or_template(
         TopicConfig::new(topic, queues, template.perm & !permission::INHERIT)
     };
     let config = Arc::new(config);
-    Ok((Arc::from(topic), config.clone(), Some(config)))
+    Ok((Arc::from(topic), config.clone(), vec![config]))
 }
 
 /// The settings that a new topic inherits, if it may.
@@ -254,24 +282,34 @@ fn out_of_retries(core: &Core, header: &SendHeader<'_>) -> Result<Option<String>
     Ok(exhausted.then(|| names::dead_letter_topic(group)))
 }
 
+/// A message and its delay level, zero for none.
 fn single_message(
     core: &Core,
     command: &RemotingCommand,
     header: &SendHeader<'_>,
     born_host: SocketAddr,
     dead_letter: bool,
-) -> Result<NewMessage, Failure> {
+) -> Result<(NewMessage, i32), Failure> {
     check_body(core, command.body.len())?;
     let properties = Bytes::copy_from_slice(header.properties.as_bytes());
     check_properties(&properties)?;
-    check_features(header, &properties)?;
+    let features = features(&properties)?;
+    // A transaction's message that comes again is an ordinary one.
+    let comes_again = header.reconsume_times > 0 && features.delay_level > 0;
+    if features.half && !comes_again {
+        return Err(no_transactions());
+    }
+    if features.timed && features.delay_level == 0 {
+        return Err(no_timers());
+    }
     let mut properties = with_unique_key(core, properties);
     if dead_letter {
         properties = properties::without(&properties, &[properties::DELAY]).freeze();
     }
     check_properties(&properties)?;
     let content = (header.flag, command.body.clone(), properties);
-    Ok(new_message(core, header, born_host, content))
+    let delay_level = if dead_letter { 0 } else { features.delay_level };
+    Ok((new_message(core, header, born_host, content), delay_level))
 }
 
 /// A message with what it shares with others of its request, and its own flag, body and properties.
@@ -305,7 +343,16 @@ fn batch_messages(
     let elements = batch::decode(command.body.clone(), BATCH_MESSAGES_MAX)
         .map_err(|error| illegal(error.to_string()))?;
     let message = |element: batch::BatchElement| {
-        check_features(header, &element.properties)?;
+        let features = features(&element.properties)?;
+        if features.half {
+            return Err(no_transactions());
+        }
+        if features.delay_level > 0 {
+            return Err(illegal("messages of a batch cannot be delayed".to_owned()));
+        }
+        if features.timed {
+            return Err(no_timers());
+        }
         let properties = with_unique_key(core, element.properties);
         check_properties(&properties)?;
         let content = (element.flag, element.body, properties);
@@ -333,28 +380,29 @@ fn check_properties(properties: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what would be stored with another meaning than its producer gave it: a half message must
-/// not reach consumers, a delayed one not before its time. A retry without its delay is only early.
-fn check_features(header: &SendHeader<'_>, properties: &[u8]) -> Result<(), Failure> {
-    let mut half = false;
-    let mut delayed = false;
+/// What the properties ask for.
+fn features(properties: &[u8]) -> Result<Features, Failure> {
+    let mut features = Features { half: false, timed: false, delay_level: 0 };
     for (name, value) in properties::iter(properties) {
         match name {
-            b"TRAN_MSG" => half = value.eq_ignore_ascii_case(b"true"),
-            b"DELAY" => delayed |= value != b"0",
-            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => delayed = true,
+            b"TRAN_MSG" => features.half = value.eq_ignore_ascii_case(b"true"),
+            b"DELAY" => features.delay_level = delayed::level(&String::from_utf8_lossy(value))?,
+            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => features.timed = true,
             _ => {}
         }
     }
-    if half {
-        let remark = "this broker does not take transaction messages";
-        return Err(Failure::new(response::NO_PERMISSION, remark));
-    }
-    if delayed && !names::is_retry_topic(header.topic) {
-        let remark = "this broker does not take delayed messages";
-        return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
-    }
-    Ok(())
+    Ok(features)
+}
+
+/// A half message must not reach consumers.
+fn no_transactions() -> Failure {
+    Failure::new(response::NO_PERMISSION, "this broker does not take transaction messages")
+}
+
+/// A timed message must not reach consumers before its time.
+fn no_timers() -> Failure {
+    let remark = "this broker does not take messages with a delivery time; use a delay level";
+    Failure::new(response::MESSAGE_ILLEGAL, remark)
 }
 
 /// Messages of clients that give them no unique key get one: tools look for messages by it.

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::delay_levels::DelayLevels;
 use super::setting::{FlushDiskType, Hours, MemberIds, PeerAddress};
 use super::table::{
     Allowed::{Any, Between},
@@ -161,6 +162,14 @@ settings! {
             Between(65_536, 64 * GIB),
             "The same bound in bytes, half of memoryBudgetBytes at most; the other queues share \
             what it leaves. Default: a quarter of memoryBudgetBytes. (Not a key of RocketMQ.)";
+    }
+
+    "Delayed messages" => {
+        message_delay_level: DelayLevels = "messageDelayLevel",
+            "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", "", Any,
+            "What a message with the property DELAY=1, 2, ... waits before consumers see it, in s, \
+            m, h or d. Messages that consumers send back wait as long as level 3, then 4, and so \
+            on. A delay longer than fileReservedTime may outlive its message.";
     }
 
     "Pulling" => {

@@ -19,6 +19,8 @@ const DISK_RATIO_KEYS: [&str; 3] =
 /// first. The largest forced ratio and this stay within the range of the refusal's.
 const REFUSAL_MARGIN_PERCENT: u8 = 4;
 
+const HOUR_MS: i64 = 3_600_000;
+
 fn given(properties: &Properties, key: &str) -> bool {
     properties.get(key).is_some_and(|value| !value.is_empty())
 }
@@ -112,6 +114,13 @@ pub fn check(
     check_sizes(config)?;
     check_budget(config)?;
     check_times(config, properties)?;
+    let delay_hours = config.message_delay_level.longest_ms() / HOUR_MS;
+    if given(properties, "messageDelayLevel")
+        && u64::try_from(delay_hours).is_ok_and(|hours| hours >= config.file_reserved_time_hours)
+    {
+        let reserved_hours = config.file_reserved_time_hours;
+        findings.push(Finding::DelayOutlivesMessage { delay_hours, reserved_hours });
+    }
     if config.broker_name != config.dleger_group {
         findings.push(Finding::NamesDiffer {
             broker_name: config.broker_name.clone(),

@@ -29,6 +29,13 @@ pub enum Finding {
         /// The key.
         key: String,
     },
+    /// Messages may be deleted before they are delivered.
+    DelayOutlivesMessage {
+        /// The longest of `messageDelayLevel`, in hours.
+        delay_hours: i64,
+        /// `fileReservedTime`.
+        reserved_hours: u64,
+    },
     /// Clients see one name, members and their data another.
     NamesDiffer {
         /// `brokerName`.
@@ -79,6 +86,13 @@ impl Finding {
             Finding::Duplicate { key } => {
                 warn!(origin, key, "key given twice, the last one counts")
             }
+            Finding::DelayOutlivesMessage { delay_hours, reserved_hours } => warn!(
+                origin,
+                delay_hours,
+                reserved_hours,
+                "a delay of messageDelayLevel is not shorter than fileReservedTime: messages may \
+                 be deleted before they are delivered; raise fileReservedTime"
+            ),
             Finding::NamesDiffer { broker_name, group } => warn!(
                 origin,
                 broker_name,

@@ -240,7 +240,6 @@ pub const BROKER_KEYS: &[IgnoredKeys] = &[
             "transactionCheckInterval",
             "transactionOpMsgMaxSize",
             "transactionOpBatchInterval",
-            "messageDelayLevel",
             "enableScheduleMessageStats",
             "enableScheduleAsyncDeliver",
             "timerWheelEnable",

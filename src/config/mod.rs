@@ -13,6 +13,7 @@ use std::path::Path;
 mod broker;
 mod broker_rules;
 mod budget;
+mod delay_levels;
 mod environment;
 mod error;
 mod finding;
@@ -25,6 +26,7 @@ mod table;
 
 pub use broker::{BrokerConfig, IMPORTANT_KEYS};
 pub use budget::MemoryShares;
+pub use delay_levels::DelayLevels;
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use finding::Finding;

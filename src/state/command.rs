@@ -21,7 +21,7 @@ pub struct CommandBatch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// Absent only when a newer version wrote a kind that this one does not know.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 11")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: Option<Kind>,
 }
 
@@ -58,6 +58,9 @@ pub enum Kind {
     /// Takes a client's locks.
     #[prost(message, tag = "11")]
     ReleaseLocks(ReleaseLocks),
+    /// Moves a delay level on, behind the messages of it that this entry delivers.
+    #[prost(message, tag = "9")]
+    AdvanceSchedule(AdvanceSchedule),
 }
 
 /// A topic's settings in the JSON that the admin protocol uses: one codec wherever they are kept.
@@ -176,6 +179,20 @@ pub struct QueueName {
     pub queue_id: i32,
 }
 
+/// See [`Kind::AdvanceSchedule`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AdvanceSchedule {
+    /// The level's queue in the schedule topic.
+    #[prost(int32, tag = "1")]
+    pub queue_id: i32,
+    /// Offset in it at which the level stands.
+    #[prost(int64, tag = "2")]
+    pub from: i64,
+    /// Offset at which it stands from now on.
+    #[prost(int64, tag = "3")]
+    pub until: i64,
+}
+
 fn topic_settings(config: &TopicConfig) -> TopicSettings {
     TopicSettings { topic: config.topic_name.clone(), config_json: to_json(config) }
 }
@@ -245,6 +262,11 @@ impl Command {
     ) -> Command {
         let (group, client_id) = (group.to_owned(), client_id.to_owned());
         Kind::ReleaseLocks(ReleaseLocks { group, client_id, queues, granted_until_ms }).into()
+    }
+
+    /// Moves a delay level on from where it stands.
+    pub fn advance_schedule(queue_id: i32, from: i64, until: i64) -> Command {
+        Kind::AdvanceSchedule(AdvanceSchedule { queue_id, from, until }).into()
     }
 }
 

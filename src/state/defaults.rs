@@ -20,6 +20,11 @@ pub struct DefaultTopics<'a> {
     pub default_topic_queue_nums: i32,
 }
 
+/// The topic in which delayed messages wait, a queue for each level.
+pub fn schedule_topic() -> TopicConfig {
+    TopicConfig::new(names::SCHEDULE_TOPIC, 18, permission::READ_WRITE)
+}
+
 /// Topics that exist from the start.
 pub fn default_topics(settings: &DefaultTopics<'_>) -> Vec<TopicConfig> {
     let inherited = permission::READ_WRITE | permission::INHERIT;
@@ -31,7 +36,7 @@ pub fn default_topics(settings: &DefaultTopics<'_>) -> Vec<TopicConfig> {
         system("SELF_TEST_TOPIC", 1),
         system("OFFSET_MOVED_EVENT", 1),
         system("BenchmarkTest", 1024),
-        system(names::SCHEDULE_TOPIC, 18),
+        schedule_topic(),
         system(&format!("{}_REPLY_TOPIC", settings.cluster_name), 1),
         system(names::TRACE_TOPIC, 1),
         system(names::TRANSACTION_HALF_TOPIC, 1),

@@ -11,6 +11,7 @@ mod locks;
 mod offsets;
 pub mod payload;
 mod queues;
+mod schedule;
 mod snapshot;
 mod topics;
 
@@ -27,11 +28,12 @@ use self::topics::bump;
 use crate::protocol::data_version::DataVersion;
 
 pub use self::command::{Command, CommandBatch, CommittedOffset, Kind, QueueName};
-pub use self::defaults::{DefaultTopics, default_groups, default_topics};
+pub use self::defaults::{DefaultTopics, default_groups, default_topics, schedule_topic};
 pub use self::groups::Groups;
 pub use self::locks::{GroupLocks, LOCK_BELIEF_MS, LOCK_LIFE_MS, Locks, QueueLock};
 pub use self::offsets::{Offsets, QueueProgress};
 pub use self::queues::QueueOffsets;
+pub use self::schedule::Schedule;
 pub use self::snapshot::{Change, SnapshotError};
 pub use self::topics::{Topic, Topics};
 
@@ -67,6 +69,7 @@ pub struct State {
     offsets: Offsets,
     locks: Locks,
     offsets_version: DataVersion,
+    schedule: Schedule,
     min_position: Position,
     last_store_timestamp_ms: i64,
     /// What changed since the last checkpoint; topics also carry a mark, to be found at once.
@@ -78,7 +81,8 @@ impl State {
     ///
     /// # Panics
     /// When records do not continue their queues, see [`QueueOffsets::advance`], or belong to no
-    /// topic: both would mean that two leaders wrote to one log position.
+    /// topic, or a delay level does not stand where the entry says: each would mean that two leaders
+    /// wrote to one log position.
     pub fn apply(&mut self, at: Position, batch: &CommandBatch, runs: &[QueueRun]) -> Effects {
         let mut effects = Effects::default();
         self.last_store_timestamp_ms = self.last_store_timestamp_ms.max(batch.store_timestamp_ms);
@@ -109,6 +113,11 @@ impl State {
     /// Changes to consumers' progress.
     pub fn offsets_version(&self) -> DataVersion {
         self.offsets_version
+    }
+
+    /// How far the delivery of delayed messages is.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// Messages below were given up by retention.
@@ -152,6 +161,10 @@ impl State {
                     self.min_position = Position(retain.position);
                     effects.retain = Some(self.min_position);
                 }
+            }
+            Some(Kind::AdvanceSchedule(advance)) => {
+                self.schedule.advance(advance.queue_id, advance.from, advance.until);
+                self.changed.insert(Key::Schedule);
             }
             None => {
                 tracing::error!(%at, "a command of a kind this version does not know is skipped")

@@ -24,6 +24,7 @@ pub(super) enum Key {
     Topic(Arc<str>),
     Group(Arc<str>),
     Offsets(Arc<str>, Arc<str>),
+    Schedule,
     Locks(Arc<str>),
 }
 
@@ -98,6 +99,13 @@ struct OffsetsValue {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct ScheduleValue {
+    /// By queue id.
+    #[prost(int64, repeated, tag = "1")]
+    next: Vec<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct LocksValue {
     #[prost(message, repeated, tag = "1")]
     locks: Vec<LockValue>,
@@ -123,6 +131,7 @@ impl Key {
             Key::Group(name) => [&[2], name.as_bytes()].concat(),
             // Names hold no control characters, so a zero byte ends the first.
             Key::Offsets(group, topic) => [&[3], group.as_bytes(), &[0], topic.as_bytes()].concat(),
+            Key::Schedule => vec![4],
             Key::Locks(group) => [&[5], group.as_bytes()].concat(),
         }
     }
@@ -184,8 +193,10 @@ impl State {
         let groups = self.groups.iter().map(|(name, _)| Key::Group(Arc::clone(name)));
         let offsets =
             self.offsets.iter().map(|(g, t, _)| Key::Offsets(Arc::clone(g), Arc::clone(t)));
+        let schedule = std::iter::once(Key::Schedule);
         let locks = self.locks.iter().map(|(group, _)| Key::Locks(Arc::clone(group)));
-        meta.chain(topics).chain(groups).chain(offsets).chain(locks).filter_map(|key| {
+        let keys = meta.chain(topics).chain(groups).chain(offsets).chain(schedule).chain(locks);
+        keys.filter_map(|key| {
             let value = self.value(&key)?;
             Some((key.encode(), value))
         })
@@ -229,6 +240,9 @@ impl State {
                 };
                 value.encode_to_vec()
             }),
+            // Absent until the first delivery, as in what older versions wrote.
+            Key::Schedule => (!self.schedule.as_slice().is_empty())
+                .then(|| ScheduleValue { next: self.schedule.as_slice().to_vec() }.encode_to_vec()),
             Key::Locks(group) => self.locks.of_group(group).map(|locks| {
                 let locks = locks.iter().map(|((topic, queue_id), lock)| LockValue {
                     topic: topic.to_string(),
@@ -292,6 +306,10 @@ impl State {
                 let value = OffsetsValue::decode(value).map_err(decode_error)?;
                 let progress = value.queue_ids.into_iter().zip(value.offsets).collect();
                 self.offsets.restore(group, topic, progress);
+            }
+            4 => {
+                let value = ScheduleValue::decode(value).map_err(decode_error)?;
+                self.schedule = value.next.into();
             }
             5 => {
                 let value = LocksValue::decode(value).map_err(decode_error)?;

@@ -109,6 +109,35 @@ fn a_gap_in_a_queue_is_never_applied() {
 }
 
 #[test]
+fn a_delay_level_moves_on_and_is_kept() {
+    let mut state = with_topic("t");
+    assert_eq!(state.schedule().next(2), 0);
+    let before = state.snapshot();
+    let advance = |state: &mut State, from, until| {
+        let command = Command::advance_schedule(2, from, until);
+        state.apply(Position(80), &batch(vec![command], 100), &[]);
+    };
+    advance(&mut state, 0, 5);
+    advance(&mut state, 5, 6);
+    assert_eq!([0, 1, 2, 3].map(|queue_id| state.schedule().next(queue_id)), [0, 0, 6, 0]);
+    let restored = State::restore(&state.snapshot()).unwrap();
+    assert_eq!(restored.schedule(), state.schedule());
+    assert_ne!(state.snapshot(), before);
+    // What was written before levels were kept opens as: nothing was delivered.
+    assert_eq!(State::restore(&before).unwrap().schedule(), &Schedule::default());
+}
+
+#[test]
+#[should_panic(expected = "but 5 is next")]
+fn nothing_is_delivered_twice() {
+    let mut state = State::default();
+    for (from, until) in [(0, 5), (4, 6)] {
+        let command = Command::advance_schedule(0, from, until);
+        state.apply(Position(8), &batch(vec![command], 100), &[]);
+    }
+}
+
+#[test]
 fn a_snapshot_of_another_format_is_refused() {
     assert_eq!(State::restore(&[]).unwrap_err(), SnapshotError::Format(0));
     assert!(matches!(State::restore(&[0xff; 9]), Err(SnapshotError::Decode(_))));
@@ -118,6 +147,7 @@ fn a_snapshot_of_another_format_is_refused() {
 enum Step {
     Command(Command),
     Messages { topic: String, queue_id: i32, count: u32 },
+    Deliver { queue_id: i32, count: i64 },
     Checkpoint,
 }
 
@@ -141,6 +171,7 @@ fn step() -> impl Strategy<Value = Step> {
             queue_id,
             count
         }),
+        (0..3, 1..5i64).prop_map(|(queue_id, count)| Step::Deliver { queue_id, count }),
         Just(Step::Checkpoint),
     ]
 }
@@ -163,6 +194,10 @@ proptest! {
                 Step::Messages { topic, queue_id, count } => {
                     let Some(known) = state.topics().get(&topic) else { continue };
                     (vec![], vec![run(&topic, queue_id, known.queues.next(queue_id), count)])
+                }
+                Step::Deliver { queue_id, count } => {
+                    let from = state.schedule().next(queue_id);
+                    (vec![Command::advance_schedule(queue_id, from, from + count)], vec![])
                 }
                 Step::Checkpoint => {
                     for (key, value) in state.take_changes() {

@@ -1,10 +1,11 @@
-//! Brokers in this process, asked over their sockets: one alone, three as a group, and a group that
-//! loses its leader.
+//! Brokers in this process, asked over their sockets: one alone, three as a group, a group that
+//! loses its leader, and messages that wait.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ask;
 mod cluster;
+mod delayed;
 mod failover;
 mod group_of_three;
 mod one_broker;

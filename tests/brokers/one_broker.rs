@@ -160,7 +160,13 @@ async fn what_is_wrong_is_refused_by_its_code() {
             send_command("Orders", 0, "x", "TRAN_MSG\u{1}true\u{2}"),
             response::NO_PERMISSION,
         ),
-        ("delayed", send_command("Orders", 0, "x", "DELAY\u{1}3\u{2}"), response::MESSAGE_ILLEGAL),
+        ("no level", send_command("Orders", 0, "x", "DELAY\u{1}x\u{2}"), response::MESSAGE_ILLEGAL),
+        (
+            "timed",
+            send_command("Orders", 0, "x", "TIMER_DELAY_MS\u{1}1\u{2}"),
+            response::MESSAGE_ILLEGAL,
+        ),
+        ("level zero", send_command("Orders", 0, "x", "DELAY\u{1}0\u{2}"), response::SUCCESS),
         ("negative queue is chosen", send_command("Orders", -1, "x", ""), response::SUCCESS),
     ];
     for (what, command, code) in sends {

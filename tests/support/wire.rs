@@ -37,6 +37,7 @@ pub struct Record {
     pub queue_id: i32,
     pub queue_offset: i64,
     pub position: i64,
+    pub store_timestamp_ms: i64,
     pub body: Vec<u8>,
 }
 
@@ -208,6 +209,7 @@ fn parse_records(mut bytes: &[u8]) -> Vec<Record> {
             queue_id: i32_at(record, 12),
             queue_offset: i64_at(record, 20),
             position: i64_at(record, 28),
+            store_timestamp_ms: i64_at(record, 56),
             body: record[BODY_AT + 4..BODY_AT + 4 + body_bytes].to_vec(),
         });
         bytes = rest;

@@ -8,6 +8,7 @@
 //! the same offsets.
 
 mod checkpointer;
+mod delivery;
 mod effects;
 mod fetch;
 mod lookup;
@@ -23,6 +24,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use self::delivery::{DeliveryOutcome, DeliveryProposal, DeliveryReply, DueMessages};
 pub use self::effects::{Arrival, EffectsSink};
 pub use self::fetch::{FetchLimits, FetchResult, FetchStatus};
 pub use self::lookup::{Boundary, KeyQuery, KeyQueryResult};

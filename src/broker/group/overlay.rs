@@ -1,6 +1,6 @@
 //! What the leader expects the state to be once everything it proposed in its term is applied.
 //!
-//! Invariant: for a topic or queue it has touched, the overlay is the applied state plus this term's
+//! Invariant: for a topic, queue or delay level it has touched, the overlay is the applied state plus this term's
 //! entries in flight; for any other, no entry is in flight and the applied state is right.
 
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use crate::store::hash::FastMap;
 pub(super) struct Overlay {
     ids: FastMap<Arc<str>, u32>,
     topics: Vec<TopicOverlay>,
+    /// Where delay levels will stand, by queue id.
+    schedule: FastMap<i32, i64>,
 }
 
 /// One such topic.
@@ -88,6 +90,16 @@ impl Overlay {
         };
         topic.next[at] = Some(first + count as i64);
         first
+    }
+
+    /// Where a delay level will stand, if an entry of this term moves it.
+    pub(super) fn schedule(&self, queue_id: i32) -> Option<i64> {
+        self.schedule.get(&queue_id).copied()
+    }
+
+    /// An entry in flight moves a delay level.
+    pub(super) fn advance_schedule(&mut self, queue_id: i32, until: i64) {
+        self.schedule.insert(queue_id, until);
     }
 
     /// Follows what a command will do to topics.

@@ -11,10 +11,14 @@ use prost::Message as _;
 use raft_log::{LogIndex, Position};
 use smallvec::SmallVec;
 
+use super::delivery::{DeliveryOutcome, DeliveryProposal};
 use crate::protocol::record;
 use crate::protocol::topic::TopicConfig;
 use crate::replication::machine::Refusal;
 use crate::state::Command;
+
+/// What a proposal keeps in memory beside its bytes, about.
+const OVERHEAD_BYTES: usize = 256;
 
 /// Hears how sending went; runs where entries are applied, so it must not block.
 pub type SendReply = Box<dyn FnOnce(SendOutcome) + Send>;
@@ -25,6 +29,8 @@ pub type CommandReply = Box<dyn FnOnce(CommandOutcome) + Send>;
 pub enum Proposal {
     /// Stores messages.
     Messages(MessagesProposal),
+    /// Delivers delayed messages.
+    Delivery(DeliveryProposal),
     /// Changes the state.
     Command {
         /// The change.
@@ -38,8 +44,9 @@ pub enum Proposal {
 pub struct MessagesProposal {
     /// The topic.
     pub topic: Arc<str>,
-    /// Creates the topic in the same entry if it does not exist.
-    pub create_topic: Option<Arc<TopicConfig>>,
+    /// Creates these topics in the same entry if they do not exist: the one above, or the one for which
+    /// the messages wait.
+    pub create_topics: Vec<Arc<TopicConfig>>,
     /// The messages, at least one.
     pub messages: SmallVec<[NewMessage; 1]>,
     /// The queue; negative lets the leader take one in turn.
@@ -148,13 +155,9 @@ impl GroupPending {
 impl Proposal {
     /// About how many bytes it keeps in memory.
     pub(super) fn weight(&self) -> usize {
-        const OVERHEAD_BYTES: usize = 256;
         match self {
-            Proposal::Messages(messages) => messages
-                .messages
-                .iter()
-                .map(|m| m.body.len() + m.properties.len() + OVERHEAD_BYTES)
-                .sum(),
+            Proposal::Messages(messages) => messages.messages.iter().map(NewMessage::weight).sum(),
+            Proposal::Delivery(delivery) => delivery.weight(),
             Proposal::Command { command, .. } => command.encoded_len() + OVERHEAD_BYTES,
         }
     }
@@ -163,6 +166,7 @@ impl Proposal {
     pub(super) fn refused(self, refusal: Refusal) {
         match self {
             Proposal::Messages(messages) => (messages.reply)(SendOutcome::Refused(refusal)),
+            Proposal::Delivery(delivery) => (delivery.reply)(DeliveryOutcome::Refused(refusal)),
             Proposal::Command { reply, .. } => reply(CommandOutcome::Refused(refusal)),
         }
     }
@@ -171,15 +175,25 @@ impl Proposal {
 impl MessagesProposal {
     /// Bytes of its records; none when some part does not fit a record.
     pub(super) fn records_bytes(&self) -> Option<usize> {
-        self.messages.iter().try_fold(0, |sum, message| {
-            let parts = message.parts(&self.topic);
-            parts.check().ok()?;
-            Some(sum + parts.encoded_len())
-        })
+        records_bytes(&self.topic, &self.messages)
     }
 }
 
+/// Bytes of the records that messages become in a topic; none when some part does not fit a record.
+pub(super) fn records_bytes(topic: &str, messages: &[NewMessage]) -> Option<usize> {
+    messages.iter().try_fold(0, |sum, message| {
+        let parts = message.parts(topic);
+        parts.check().ok()?;
+        Some(sum + parts.encoded_len())
+    })
+}
+
 impl NewMessage {
+    /// About how many bytes it keeps in memory.
+    pub(super) fn weight(&self) -> usize {
+        self.body.len() + self.properties.len() + OVERHEAD_BYTES
+    }
+
     /// The record it becomes, but for its place.
     pub(super) fn parts<'a>(&'a self, topic: &'a str) -> record::RecordParts<'a> {
         record::RecordParts {

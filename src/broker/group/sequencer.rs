@@ -15,30 +15,31 @@ use raft_log::{Position, Term};
 use super::overlay::Overlay;
 use super::proposal::{GroupPending, MessagesProposal, Proposal, SendOutcome, Stored};
 use super::shared::Shared;
+use crate::protocol::topic::TopicConfig;
 use crate::replication::machine::{Refusal, Sequencer, Slot};
 use crate::state::{Command, CommandBatch, Kind, payload};
 use crate::store::hash::FastMap;
 
 /// Bytes that the store timestamp of a batch takes at most, and the length of one more command.
-const BATCH_OVERHEAD_BYTES: usize = 16;
+pub(super) const BATCH_OVERHEAD_BYTES: usize = 16;
 
 /// See the module.
 pub struct GroupSequencer {
-    shared: Arc<Shared>,
-    overlay: Overlay,
+    pub(super) shared: Arc<Shared>,
+    pub(super) overlay: Overlay,
     last_store_timestamp_ms: i64,
     /// Number of each queue in the entry under construction, in order of appearance.
     ordinals: FastMap<u64, u32>,
 }
 
 /// The entry under construction.
-struct Plan {
+pub(super) struct Plan {
     commands: Vec<Command>,
     command_bytes: usize,
     sends: Vec<PlannedSend>,
     records_bytes: usize,
     record_count: usize,
-    pending: GroupPending,
+    pub(super) pending: GroupPending,
 }
 
 struct PlannedSend {
@@ -52,7 +53,7 @@ struct PlannedSend {
 /// What became of the proposal at the front.
 // Returned once per proposal and taken apart at once: boxing would cost an allocation each.
 #[allow(clippy::large_enum_variant)]
-enum Taken {
+pub(super) enum Taken {
     /// It is in the plan, or was refused.
     Yes,
     /// It belongs to the next entry.
@@ -72,6 +73,7 @@ impl GroupSequencer {
     fn take(&mut self, plan: &mut Plan, proposal: Proposal, slot: &Slot<'_>) -> Taken {
         match proposal {
             Proposal::Messages(messages) => self.take_messages(plan, messages, slot),
+            Proposal::Delivery(delivery) => self.take_delivery(plan, delivery, slot),
             Proposal::Command { command, reply } => {
                 let bytes = command.encoded_len() + BATCH_OVERHEAD_BYTES;
                 // Commands precede the records of their entry; messages sent before a topic's
@@ -104,20 +106,21 @@ impl GroupSequencer {
             (messages.reply)(SendOutcome::Refused(Refusal::TooLarge));
             return Taken::Yes;
         };
-        let shared = &self.shared;
-        let topic = self.overlay.topic(&messages.topic, || {
-            shared.topics.read().get(&messages.topic).map(|topic| topic.config.write_queue_nums)
-        });
-        let create = match (&messages.create_topic, self.overlay.exists(topic)) {
-            (_, true) => None,
-            (Some(config), false) => Some(Command::create_topic_if_absent(config)),
-            (None, false) => {
-                (messages.reply)(SendOutcome::TopicNotFound);
-                return Taken::Yes;
+        let topic = self.known_topic(&messages.topic);
+        let own = |config: &Arc<TopicConfig>| *config.topic_name == *messages.topic;
+        if !self.overlay.exists(topic) && !messages.create_topics.iter().any(own) {
+            (messages.reply)(SendOutcome::TopicNotFound);
+            return Taken::Yes;
+        }
+        let mut creates = Vec::new();
+        for config in &messages.create_topics {
+            let created = self.known_topic(&config.topic_name);
+            if !self.overlay.exists(created) {
+                creates.push(Command::create_topic_if_absent(config));
             }
-        };
-        let create_bytes =
-            create.as_ref().map_or(0, |create| create.encoded_len() + BATCH_OVERHEAD_BYTES);
+        }
+        let create_bytes: usize =
+            creates.iter().map(|create| create.encoded_len() + BATCH_OVERHEAD_BYTES).sum();
         let bytes = records_bytes + create_bytes;
         if plan.exceeds(bytes, slot.payload_bytes_limit, true) {
             (messages.reply)(SendOutcome::Refused(Refusal::TooLarge));
@@ -126,10 +129,35 @@ impl GroupSequencer {
         if plan.exceeds(bytes, slot.payload_bytes_target, false) {
             return Taken::NextEntry(Proposal::Messages(messages));
         }
-        if let Some(create) = create {
+        for create in creates {
             self.overlay.command(&create, &self.shared.state.read());
             plan.command(create);
         }
+        self.place(plan, topic, messages, records_bytes);
+        Taken::Yes
+    }
+
+    /// Number in the overlay of a topic, whether it exists or not.
+    pub(super) fn known_topic(&mut self, topic: &str) -> u32 {
+        let shared = &self.shared;
+        self.overlay.topic(topic, || {
+            shared.topics.read().get(topic).map(|topic| topic.config.write_queue_nums)
+        })
+    }
+
+    /// When the entry under construction will have been stored.
+    pub(super) fn store_timestamp_ms(&self, slot: &Slot<'_>) -> i64 {
+        self.last_store_timestamp_ms.max(slot.now_ms)
+    }
+
+    /// Plans messages for a topic that exists, at the end of their queue.
+    pub(super) fn place(
+        &mut self,
+        plan: &mut Plan,
+        topic: u32,
+        messages: MessagesProposal,
+        records_bytes: usize,
+    ) {
         let queue_id = self.overlay.queue_id(topic, messages.queue_id);
         let count = messages.messages.len();
         let first_offset = self.overlay.assign(topic, queue_id, count, &|topic, queue_id| {
@@ -142,7 +170,6 @@ impl GroupSequencer {
         plan.records_bytes += records_bytes;
         plan.record_count += count;
         plan.sends.push(PlannedSend { proposal: messages, queue_id, first_offset, ordinal });
-        Taken::Yes
     }
 }
 
@@ -188,7 +215,7 @@ impl Sequencer for GroupSequencer {
         if plan.sends.is_empty() && plan.commands.is_empty() {
             return None;
         }
-        self.last_store_timestamp_ms = self.last_store_timestamp_ms.max(slot.now_ms);
+        self.last_store_timestamp_ms = self.store_timestamp_ms(slot);
         #[cfg(madsim)]
         if crate::mistake::made(crate::mistake::Mistake::TimeGoesBack) {
             self.last_store_timestamp_ms = slot.now_ms;
@@ -218,7 +245,7 @@ impl Plan {
     }
 
     /// Whether `bytes` more, alone or with what is planned, would exceed a bound.
-    fn exceeds(&self, bytes: usize, bound: usize, alone: bool) -> bool {
+    pub(super) fn exceeds(&self, bytes: usize, bound: usize, alone: bool) -> bool {
         let empty = self.sends.is_empty() && self.commands.is_empty();
         let planned = match (alone, empty) {
             (true, _) => BATCH_OVERHEAD_BYTES,
@@ -229,7 +256,7 @@ impl Plan {
         payload::PREFIX_BYTES + planned + bytes > bound
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
         self.command_bytes += command.encoded_len() + BATCH_OVERHEAD_BYTES;
         self.commands.push(command);
     }

@@ -2,6 +2,7 @@
 //! from there.
 #![allow(clippy::unwrap_used)]
 
+mod delivery;
 mod derived;
 mod queues;
 mod real_log;
@@ -205,7 +206,7 @@ impl Node {
         let outcomes = Arc::clone(&self.outcomes);
         self.propose(Proposal::Messages(MessagesProposal {
             topic: Arc::from(topic),
-            create_topic: None,
+            create_topics: Vec::new(),
             messages: messages.iter().cloned().collect(),
             queue_id,
             reply: Box::new(move |outcome| outcomes.lock().push(outcome)),

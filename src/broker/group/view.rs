@@ -128,6 +128,11 @@ impl GroupView {
         state.topics().get(topic).map_or(0, |topic| topic.queues.next(queue_id))
     }
 
+    /// Offset of the first message of a delay level's queue that was not delivered.
+    pub fn schedule_next(&self, queue_id: i32) -> i64 {
+        self.shared.state.read().schedule().next(queue_id)
+    }
+
     /// Offset of the queue's first message.
     ///
     /// # Errors

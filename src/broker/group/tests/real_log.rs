@@ -93,7 +93,7 @@ impl RealNode {
 fn send(queue_id: i32, body: &str) -> Proposal {
     Proposal::Messages(MessagesProposal {
         topic: Arc::from("t"),
-        create_topic: Some(Arc::new(TopicConfig::new("t", 4, 6))),
+        create_topics: vec![Arc::new(TopicConfig::new("t", 4, 6))],
         messages: smallvec![message(body, "tag", "key")],
         queue_id,
         reply: Box::new(|outcome| assert!(matches!(outcome, SendOutcome::Stored(_)))),

@@ -40,7 +40,7 @@ fn a_first_message_creates_its_topic_in_its_own_entry() {
         let outcomes = Arc::clone(&node.outcomes);
         node.propose(Proposal::Messages(MessagesProposal {
             topic: Arc::from("new"),
-            create_topic: Some(Arc::new(TopicConfig::new("new", 4, 6))),
+            create_topics: vec![Arc::new(TopicConfig::new("new", 4, 6))],
             messages: smallvec![message(body, "", "")],
             queue_id: 2,
             reply: Box::new(move |outcome| outcomes.lock().push(outcome)),
