@@ -44,6 +44,13 @@ impl Message {
         self.with_property(properties::KEYS, key)
     }
 
+    /// With a delay level of the broker's `messageDelayLevel`, the first one being 1: consumers see it
+    /// when its delay has passed. It cannot be part of a batch.
+    #[must_use]
+    pub fn with_delay_level(self, level: u32) -> Message {
+        self.with_property(properties::DELAY, &level.to_string())
+    }
+
     /// With a property; replaces an earlier one of the same name.
     #[must_use]
     pub fn with_property(mut self, name: &str, value: &str) -> Message {

@@ -228,6 +228,9 @@ impl Inner {
         if messages.iter().any(|message| message.topic != first.topic) {
             return Err(illegal("a batch with more than one topic"));
         }
+        if messages.iter().any(|message| message.property(properties::DELAY).is_some()) {
+            return Err(illegal("a batch with a delayed message"));
+        }
         let mut body = BytesMut::new();
         let mut unique_ids = Vec::with_capacity(messages.len());
         for message in messages {

@@ -270,6 +270,14 @@ fn record(offset: i64, tag: &str, body: &str) -> Bytes {
 /// A broker with one queue of three messages: `first` and `second` wanted, one of another tag
 /// between them. Reports every offset that is committed.
 async fn broker_with_messages(committed: mpsc::Sender<i64>) -> RemotingServer {
+    broker_that_takes_back(committed, |_| response::SUCCESS).await
+}
+
+/// The same, which answers what `take` says to who sends a message back.
+async fn broker_that_takes_back(
+    committed: mpsc::Sender<i64>,
+    take: impl Fn(&RemotingCommand) -> i32 + Send + Sync + 'static,
+) -> RemotingServer {
     let members = Arc::new(Mutex::new(Vec::new()));
     server(move |command| {
         let field = |name: &str| command.ext_fields.get(name).unwrap_or("0").to_owned();
@@ -288,6 +296,7 @@ async fn broker_with_messages(committed: mpsc::Sender<i64>) -> RemotingServer {
             request::QUERY_CONSUMER_OFFSET => {
                 RemotingCommand::error(response::QUERY_NOT_FOUND, "none")
             }
+            request::CONSUMER_SEND_MSG_BACK => RemotingCommand::response(take(command)),
             request::GET_MIN_OFFSET => success.with_ext("offset", 10i64),
             request::UPDATE_CONSUMER_OFFSET => {
                 committed.try_send(field("commitOffset").parse().unwrap()).unwrap();
@@ -321,6 +330,7 @@ async fn messages_wanted_later_hold_the_offset_back() {
     let names = name_server(Arc::new(Mutex::new(Some(broker.local_addr())))).await;
     let mut options = ConsumerOptions::new("g").subscribe(TOPIC, "A");
     options.consume_from = ConsumeFrom::First;
+    options.send_back = false;
     options.later_pause = Duration::from_millis(1);
     options.commit_interval = Duration::from_millis(5);
     let (deliveries, mut delivered) = mpsc::channel(64);
@@ -349,4 +359,44 @@ async fn messages_wanted_later_hold_the_offset_back() {
     *allowed.lock() = true;
     assert_eq!(timeout(LIMIT, commits.recv()).await.unwrap(), Some(13));
     timeout(LIMIT, consumer.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_taken_back_is_offered_again_until_it_is() {
+    let (committed, mut commits) = mpsc::channel(64);
+    let (backs, mut sent_back) = mpsc::channel(64);
+    let refused_once = Mutex::new(false);
+    let broker = broker_that_takes_back(committed, move |command| {
+        let field = |name: &str| command.ext_fields.get(name).unwrap_or("none").to_owned();
+        let names = ["offset", "group", "delayLevel", "originTopic", "maxReconsumeTimes"];
+        backs.try_send(names.map(field)).unwrap();
+        match std::mem::replace(&mut *refused_once.lock(), true) {
+            true => response::SUCCESS,
+            false => response::SERVICE_NOT_AVAILABLE,
+        }
+    })
+    .await;
+    let names = name_server(Arc::new(Mutex::new(Some(broker.local_addr())))).await;
+    let mut options = ConsumerOptions::new("g").subscribe(TOPIC, "A");
+    options.consume_from = ConsumeFrom::First;
+    options.later_pause = Duration::from_millis(1);
+    options.commit_interval = Duration::from_millis(5);
+    options.max_reconsume_times = Some(5);
+    let consumer =
+        PushConsumer::start(&client(&names).await, options, move |messages| {
+            let wanted_later = &messages[0].body[..] == b"first";
+            async move {
+                if wanted_later { ConsumeResult::LaterAtLevel(7) } else { ConsumeResult::Success }
+            }
+        })
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let asked = timeout(LIMIT, sent_back.recv()).await.unwrap().unwrap();
+        assert_eq!(asked, ["1000", "g", "7", TOPIC, "5"]);
+    }
+    // What was taken back holds the offset no more.
+    while timeout(LIMIT, commits.recv()).await.unwrap() != Some(13) {}
+    timeout(LIMIT, consumer.shutdown()).await.unwrap();
+    assert!(sent_back.try_recv().is_err(), "taken once, and not sent back again");
 }

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use raftmq::client::{
+    Client, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, Message, Producer,
+    ProducerOptions, PushConsumer,
+};
 use raftmq::protocol::code::{request, response};
 use raftmq::protocol::message_id::OffsetMessageId;
 use raftmq::protocol::record::RecordView;
@@ -10,6 +14,7 @@ use raftmq::remoting::RemotingCommand;
 
 use super::ask::{Ask, bodies_of, number, pull_command, records_of, send_command};
 use super::cluster::Cluster;
+use super::routes::{name_server, wait_for_leader};
 
 const LEVELS: &str = "messageDelayLevel=1s 2s 1s 1s";
 const HOLD_MS: i64 = 15_000;
@@ -210,4 +215,57 @@ async fn what_cannot_be_taken_back_is_refused() {
         let answer = send_back(&ask, at, position, &fields).await;
         assert_eq!(answer.code, response::SYSTEM_ERROR, "{what}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn the_rust_client_delays_fails_and_gives_up() {
+    let (_server, name_server, _directory) = name_server().await;
+    let cluster = Cluster::start_with(1, &name_server, LEVELS).await;
+    cluster.leader().await;
+    let ask = Ask::new();
+    wait_for_leader(&ask, &name_server, "TBW102", &cluster.node(0).address).await;
+    let mut options = ClientOptions::new(&name_server);
+    options.route_interval = Duration::from_millis(500);
+    let client = Client::start(options).await.unwrap();
+    let producer = Producer::start(&client, ProducerOptions::new("producers")).unwrap();
+    let message = |body: &'static str| Message::new("Orders", body);
+    producer.send(&message("fails once")).await.unwrap();
+    producer.send(&message("is given up")).await.unwrap();
+    producer.send(&message("waits").with_delay_level(1)).await.unwrap();
+    assert!(producer.send_batch(&[message("waits").with_delay_level(1)]).await.is_err());
+
+    let (deliveries, mut delivered) = tokio::sync::mpsc::channel(64);
+    let mut options = ConsumerOptions::new("g1").subscribe("Orders", "*");
+    options.consume_from = ConsumeFrom::First;
+    let consumer = PushConsumer::start(&client, options, move |messages| {
+        let received = &messages[0];
+        let body = String::from_utf8(received.body.to_vec()).unwrap();
+        let result = match (body.as_str(), received.reconsume_times) {
+            ("fails once", 0) => ConsumeResult::LaterAtLevel(1),
+            ("is given up", _) => ConsumeResult::GiveUp,
+            _ => ConsumeResult::Success,
+        };
+        deliveries.try_send((body, received.topic.clone(), received.reconsume_times)).unwrap();
+        async move { result }
+    })
+    .await
+    .unwrap();
+    let mut all = Vec::new();
+    while all.len() < 4 {
+        let limit = Duration::from_secs(60);
+        all.push(tokio::time::timeout(limit, delivered.recv()).await.unwrap().unwrap());
+    }
+    all.sort();
+    let orders = |body: &str, times: i32| (body.to_owned(), "Orders".to_owned(), times);
+    let expected = [
+        orders("fails once", 0),
+        orders("fails once", 1),
+        orders("is given up", 0),
+        orders("waits", 0),
+    ];
+    assert_eq!(all, expected);
+    let dead = ask.pull(&cluster.node(0).address, "%DLQ%g1", 0, HOLD_MS).await;
+    assert_eq!(bodies_of(&dead.body), ["is given up"]);
+    consumer.shutdown().await;
+    assert!(delivered.recv().await.is_none(), "nothing came once too often");
 }

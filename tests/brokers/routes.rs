@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Between two questions to a name server, which tells nobody of changes.
 const AGAIN: Duration = Duration::from_millis(10);
 
-async fn name_server() -> (NameServer, String, TempDir) {
+/// A name server, its address, and where it keeps things.
+pub async fn name_server() -> (NameServer, String, TempDir) {
     let directory = TempDir::new().unwrap();
     let text = format!(
         "listenPort=0\nbindAddress=127.0.0.1\nkvConfigPath={}\n",
@@ -39,7 +40,8 @@ async fn routed_leader(ask: &Ask, name_server: &str, topic: &str) -> Option<Stri
     route.broker_datas[0].master().map(str::to_owned)
 }
 
-async fn wait_for_leader(ask: &Ask, name_server: &str, topic: &str, leader: &str) {
+/// Waits until the route of a topic leads to a leader.
+pub async fn wait_for_leader(ask: &Ask, name_server: &str, topic: &str, leader: &str) {
     let moved = async {
         while routed_leader(ask, name_server, topic).await.as_deref() != Some(leader) {
             sleep(AGAIN).await;

@@ -42,6 +42,7 @@ pub async fn consume(with: Consume, stop: &Notify) {
     options.consume_from = ConsumeFrom::First;
     options.commit_interval = Duration::from_secs(1);
     options.rebalance_interval = Duration::from_secs(5);
+    options.send_back = false;
     options.later_pause = Duration::from_millis(200);
     let dice = Dice::of(with.parameters.seed, &format!("consumer {}", with.number));
     let dice = Arc::new(Mutex::new(dice));

@@ -79,7 +79,10 @@ async fn rebalance(shared: &Arc<Shared>, pullers: &mut Pullers) -> bool {
     for topic in shared.subscriptions.keys() {
         match rebalance_topic(shared, topic, pullers).await {
             Ok(complete) => settled &= complete,
-            Err(ClientError::NoRoute(_)) if names::is_retry_topic(topic) => {}
+            // It comes into being with the group's first heartbeat, and then has to be heard of.
+            Err(ClientError::NoRoute(_)) if names::is_retry_topic(topic) => {
+                settled &= !shared.options.send_back;
+            }
             Err(error) => {
                 tracing::debug!(topic, %error, "queues not shared out in this round");
                 settled = false;

@@ -4,8 +4,10 @@
 //! one puller a queue, which keeps a bounded number of messages in flight; and the listener's calls,
 //! bounded by a number of permits.
 //!
-//! A message that the listener wants later is offered again by this process, after a pause; until it
-//! is done with, its queue's committed offset does not pass it.
+//! A message that the listener wants later is sent back: its broker stores it again, for a while out
+//! of sight, in the group's retry topic, to which every consumer of the group subscribes. Until that is
+//! done, the queue's committed offset does not pass it; while no broker takes it back, it is offered
+//! again by this process, after a pause.
 
 mod allocate;
 mod coordinator;
@@ -36,8 +38,25 @@ use super::message::ReceivedMessage;
 pub enum ConsumeResult {
     /// Done with them.
     Success,
-    /// Offer them again later.
+    /// Offer them again later: after a while that grows with each attempt, and for as many attempts as
+    /// the group allows.
     Later,
+    /// The same, after the delay of this level of the broker's.
+    LaterAtLevel(i32),
+    /// Put them into the group's dead letter topic.
+    GiveUp,
+}
+
+impl ConsumeResult {
+    /// What a broker is told that takes messages back; none if they are consumed.
+    fn delay_level(self) -> Option<i32> {
+        match self {
+            ConsumeResult::Success => None,
+            ConsumeResult::Later => Some(0),
+            ConsumeResult::LaterAtLevel(level) => Some(level.max(0)),
+            ConsumeResult::GiveUp => Some(-1),
+        }
+    }
 }
 
 /// Where a group begins that has no offset for a queue yet.
@@ -72,7 +91,13 @@ pub struct ConsumerOptions {
     pub queue_bytes_max: usize,
     /// Offsets between the oldest and the newest message in flight of one queue.
     pub queue_span_max: i64,
-    /// Before messages wanted later are offered again.
+    /// Whether messages wanted later are sent back. Otherwise this process offers them again, for as
+    /// long as it takes.
+    pub send_back: bool,
+    /// Attempts that a message which is sent back has after its first one; none lets the group's
+    /// settings say.
+    pub max_reconsume_times: Option<i32>,
+    /// Before messages wanted later are offered again by this process.
     pub later_pause: Duration,
     /// Between two commits of offsets.
     pub commit_interval: Duration,
@@ -97,6 +122,8 @@ impl ConsumerOptions {
             queue_messages_max: 1000,
             queue_bytes_max: 100 * 1024 * 1024,
             queue_span_max: 2000,
+            send_back: true,
+            max_reconsume_times: None,
             later_pause: Duration::from_secs(1),
             commit_interval: Duration::from_secs(5),
             rebalance_interval: Duration::from_secs(20),
