@@ -142,14 +142,15 @@ fn finish(report: &Report, again: &str, with_record: bool) -> ExitCode {
     );
     println!(
         "{FIGURES}simulated_ms={} events={} acknowledged={acknowledged} unknown={unknown} terms={} \
-         slowest_leader_ms={} slowest_acknowledgement_ms={} slowest_convergence_ms={} {}",
+         slowest_leader_ms={} slowest_acknowledgement_ms={} slowest_convergence_ms={} {} {}",
         report.simulated.as_millis(),
         report.events,
         report.terms,
         report.took.leader.as_millis(),
         report.took.acknowledgement.as_millis(),
         report.took.convergence.as_millis(),
-        report.faults
+        report.faults,
+        report.choices
     );
     if report.findings.is_empty() {
         println!("trace {:016x}", report.hash);

@@ -40,6 +40,8 @@ pub struct Parameters {
     pub checkpoint_interval_bytes: u64,
     /// How long a committed entry may wait to be applied.
     pub apply_lag_ms: u64,
+    /// The broker is made to choose what it usually would not.
+    pub buggify: bool,
     /// Sends are answered before they are on disks: nothing is lost but with the power, which then never
     /// goes.
     pub flush_async: bool,
@@ -92,6 +94,7 @@ impl Parameters {
             entry_bytes_max: dice.pick(&[4 << 10, 8 << 10, 16 << 10]),
             checkpoint_interval_bytes: dice.pick(&[8 << 10, 64 << 10, 16 << 20]),
             apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
+            buggify: !Dice::of(seed, "choices").one_in(3),
             flush_async,
             retention: dice.one_in(2),
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
@@ -119,6 +122,7 @@ impl Parameters {
             send_pause_ms: 10,
             disk: Pace { least_us: 500, most_us: 1_000, stalled: false },
             faults: Vec::new(),
+            buggify: false,
             flush_async: false,
             retention: false,
             apply_lag_ms: 0,
@@ -132,7 +136,7 @@ impl fmt::Display for Parameters {
         let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "seed {}: {} groups, {} members, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
+            "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
              {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B, apply \
              lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
@@ -140,6 +144,7 @@ impl fmt::Display for Parameters {
             self.seed,
             self.groups,
             self.members,
+            if self.buggify { "odd" } else { "usual" },
             if self.flush_async { "later" } else { "first" },
             self.producers,
             self.consumers,

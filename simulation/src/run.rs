@@ -25,6 +25,7 @@ use crate::machine::Flaw;
 use crate::parameters::Parameters;
 use crate::record::Record;
 use crate::scenarios::Scenario;
+use crate::sweep::CHOICE;
 use crate::trace::{Telling, Trace};
 use crate::workload::{
     Consume, Consumers, KeepBooks, Operate, Produce, keep_books, operate, produce,
@@ -50,6 +51,8 @@ pub struct Report {
     pub simulated: Duration,
     /// Faults, as `kind=count` with spaces between.
     pub faults: String,
+    /// What the broker was made to choose, as `choice:point=count` with spaces between.
+    pub choices: String,
     /// Sends that were acknowledged, failed, and are unknown.
     pub sends: [usize; 3],
     /// Deliveries.
@@ -94,6 +97,7 @@ pub fn play(parameters: Parameters, plan: Plan, telling: Telling) -> Report {
             events: 0,
             simulated: Duration::ZERO,
             faults: String::new(),
+            choices: String::new(),
             sends: [0; 3],
             deliveries: 0,
             terms: 0,
@@ -135,7 +139,7 @@ async fn whole(
     drop(raftmq::observe::take_digests());
     drop(raftmq::observe::take_masteries());
     raftmq::mischief::stop();
-    raftmq::buggify::set_apply_lag_ms(parameters.apply_lag_ms);
+    raftmq::buggify::begin(parameters.apply_lag_ms, parameters.buggify);
     raftmq::mistake::make(parameters.flaw.and_then(Flaw::mistake));
     let trace = Trace::begin(telling, record.clone());
     let mut world = World::begin(parameters, trace);
@@ -344,11 +348,16 @@ impl World {
             sends.iter().filter(|send| matches(&send.outcome)).count()
         };
         let (terms, indexes) = inspector.looked_at();
+        let chosen = raftmq::buggify::chosen().into_iter();
+        let choices: Vec<String> =
+            chosen.map(|(point, count)| format!("{CHOICE}{}={count}", point.name())).collect();
+        let choices = choices.join(" ");
         Report {
             hash: self.trace.hash(),
             events: self.trace.events(),
             simulated,
             faults: self.counts.to_string(),
+            choices,
             sends: [
                 count(|outcome| matches!(outcome, Outcome::Stored { .. })),
                 count(|outcome| *outcome == Outcome::Failed),

@@ -17,6 +17,8 @@ use crate::record;
 /// How a run's line of figures begins; what follows are `key=number` with spaces between. Of those that
 /// begin with `slowest_` a sweep keeps the largest, of all others the sum.
 pub const FIGURES: &str = "figures: ";
+/// How the names of figures begin that count what brokers were made to choose.
+pub const CHOICE: &str = "choice:";
 /// How often a line of progress is printed.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// Figures that are no fault's count.
@@ -177,7 +179,9 @@ impl Totals {
     }
 
     fn faults(&self) -> impl Iterator<Item = (&String, u64)> {
-        let fault = |(key, _): &(&String, &u64)| !OWN.contains(&key.as_str());
+        let fault = |(key, _): &(&String, &u64)| {
+            !OWN.contains(&key.as_str()) && !key.starts_with(CHOICE)
+        };
         self.figures.iter().filter(fault).map(|(key, count)| (key, *count))
     }
 
@@ -200,6 +204,10 @@ impl Totals {
         for (kind, count) in self.faults() {
             println!("{count:>8}  {kind}");
         }
+        let choices = self.figures.iter();
+        let choices = choices.filter_map(|(key, count)| Some((key.strip_prefix(CHOICE)?, count)));
+        let choices: Vec<String> = choices.map(|(key, count)| format!("{key} {count}")).collect();
+        println!("chosen in the broker: {}", choices.join(", "));
         println!(
             "once all was well again: a leader after at most {} ms, an acknowledgement {} ms later, all \
              members equal {} ms after all was delivered",

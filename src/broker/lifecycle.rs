@@ -396,5 +396,10 @@ fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
     options.entry_bytes_limit = shares.entry_bytes_max;
     options.message_bytes_max = shares.append_bytes as u64;
     options.inflight_messages_max = shares.appends_in_flight;
+    #[cfg(madsim)]
+    {
+        let usual = (options.message_bytes_max, options.inflight_messages_max);
+        (options.message_bytes_max, options.inflight_messages_max) = crate::buggify::appends(usual);
+    }
     options
 }

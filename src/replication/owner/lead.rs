@@ -149,6 +149,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             let in_flight = raft_log.last_index() - raft_log.committed;
             let gathering = self.persist.is_syncing() || in_flight >= UNCOMMITTED_ENTRIES;
             let wanted = if gathering { self.options.entry_bytes_target } else { 1 };
+            #[cfg(madsim)]
+            let wanted = crate::buggify::gathered_bytes(wanted);
             self.take_waiting(wanted.saturating_sub(self.waiting_bytes));
             if self.waiting.is_empty() || (gathering && self.waiting_bytes < wanted) {
                 return Ok(false);
@@ -172,6 +174,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// Sequences one entry and proposes it.
     fn propose_entry(&mut self, leading: Leading) {
         let target = self.options.entry_bytes_target;
+        #[cfg(madsim)]
+        let target = crate::buggify::entry_bytes(target);
         let mut payload =
             BytesMut::with_capacity(self.waiting_bytes.min(target) + PAYLOAD_SLACK_BYTES);
         let index = self.raft.raft.raft_log.last_index() + 1;

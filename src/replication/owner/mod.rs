@@ -318,7 +318,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if now < self.next_tick {
             return;
         }
-        self.next_tick = now + Duration::from_millis(self.options.tick_ms);
+        let tick_ms = self.options.tick_ms;
+        #[cfg(madsim)]
+        let tick_ms = crate::buggify::tick_ms(tick_ms);
+        self.next_tick = now + Duration::from_millis(tick_ms);
         if self.memory.is_whole() {
             self.raft.tick();
         }
