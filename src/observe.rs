@@ -5,6 +5,7 @@
 //! changed by looking.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use madsim::task::NodeId;
@@ -31,6 +32,21 @@ pub struct Mastery {
     pub address: String,
 }
 
+/// Bytes that a group's member holds in its queues, each at its highest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Proposals that wait.
+    pub waiting: usize,
+    /// Entries not committed.
+    pub uncommitted: usize,
+    /// Entries not applied.
+    pub unapplied: usize,
+    /// The newest entries.
+    pub tail: usize,
+    /// Messages that wait for one peer.
+    pub peer_queue: usize,
+}
+
 /// States are looked at every so many entries: at the same ones on every member, so that each look can
 /// be compared.
 const DIGEST_EVERY: u64 = 16;
@@ -41,6 +57,7 @@ thread_local! {
     static MASTERIES: RefCell<Vec<Mastery>> = const { RefCell::new(Vec::new()) };
     static ROUTE_TABLES: Cell<u64> = const { Cell::new(0) };
     static DIGESTS: RefCell<Vec<(Place, LogIndex, u32)>> = const { RefCell::new(Vec::new()) };
+    static HELD: RefCell<BTreeMap<Place, Held>> = const { RefCell::new(BTreeMap::new()) };
     /// Whose entry is being applied.
     static APPLYING: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
@@ -85,6 +102,24 @@ pub(crate) fn registered(life: u64, registration: &Registration) {
         };
         MASTERIES.with_borrow_mut(|masteries| masteries.push(mastery));
     }
+}
+
+/// The present node's member of a group holds so much.
+pub(crate) fn held(group: &str, now: Held) {
+    let place = (madsim::plugin::node(), Arc::from(group));
+    HELD.with_borrow_mut(|held| {
+        let most = held.entry(place).or_default();
+        most.waiting = most.waiting.max(now.waiting);
+        most.uncommitted = most.uncommitted.max(now.uncommitted);
+        most.unapplied = most.unapplied.max(now.unapplied);
+        most.tail = most.tail.max(now.tail);
+        most.peer_queue = most.peer_queue.max(now.peer_queue);
+    });
+}
+
+/// The most that each member held since this was last asked.
+pub fn take_held() -> BTreeMap<Place, Held> {
+    HELD.take()
 }
 
 /// All leaders' registrations taken in since this was last asked, in the order of time.

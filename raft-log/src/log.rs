@@ -219,6 +219,11 @@ impl<D: Disk> Log<D> {
         Position(header_position.0 + stored_bytes(payload_bytes as u64))
     }
 
+    /// Payload bytes of the newest entries that are kept in memory.
+    pub fn tail_bytes(&self) -> usize {
+        self.shared.table().tail.payload_bytes()
+    }
+
     /// The largest payload an entry may have.
     pub fn payload_bytes_max(&self) -> usize {
         payload_bytes_max(self.shared.segment_bytes)

@@ -75,6 +75,11 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
+    /// Bytes of all payloads.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
     /// Keeps written entries as long as all payloads together stay within `payload_bytes_max`.
     pub(crate) fn new(payload_bytes_max: usize) -> Self {
         Self { entries: VecDeque::new(), payload_bytes: 0, payload_bytes_max }

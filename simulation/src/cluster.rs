@@ -20,7 +20,7 @@ use madsim::task::NodeId;
 use raft_log::{Fatal, LogOptions};
 use raftmq::broker::group::GroupView;
 use raftmq::broker::{Broker, BrokerError};
-use raftmq::config::{BrokerConfig, Configuration, NamesrvConfig};
+use raftmq::config::{BrokerConfig, Configuration, MemoryShares, NamesrvConfig};
 use raftmq::namesrv::NameServer;
 use raftmq::replication::{Listen, ReplicaStatus};
 use tokio::sync::{Notify, watch};
@@ -107,6 +107,8 @@ pub struct Member {
     pub node: NodeId,
     /// Where its logs are, by group.
     pub log_dirs: Vec<PathBuf>,
+    /// The parts of its brokers' memory budgets, which are the same for all.
+    pub memory: MemoryShares,
     running: Mutex<Running>,
     slot: Arc<Mutex<Slot>>,
     stop: Arc<Notify>,
@@ -490,10 +492,13 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), Arc::new(Notify::new()));
     let settings = (0..groups).map(|group| broker_settings(parameters, group, number));
     let configs: Vec<BrokerConfig> = settings
-        .map(|text| BrokerConfig::from_text(&text).expect("the settings are right"))
+        .map(|text| {
+            with_memory(BrokerConfig::from_text(&text).expect("the settings are right"), parameters)
+        })
         .collect();
     let log_dirs = configs.iter().map(|config| config.store_path_dledger_commit_log.clone());
     let log_dirs = log_dirs.collect();
+    let memory = configs[0].memory_shares();
     let init = {
         let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), Arc::clone(&stop));
         move || serve(machine.clone(), configs.clone(), Arc::clone(&slot), Arc::clone(&stop))
@@ -505,6 +510,7 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
         machine,
         node,
         log_dirs,
+        memory,
         running,
         slot,
         stop,
@@ -545,6 +551,13 @@ async fn serve(
     pending::<()>().await;
 }
 
+/// Less memory than a file may give a broker, so that a run fills it.
+fn with_memory(mut config: BrokerConfig, parameters: &Parameters) -> BrokerConfig {
+    config.memory_budget_bytes = parameters.memory_budget_bytes;
+    config.send_queue_bytes_max = parameters.memory_budget_bytes / 4;
+    config
+}
+
 fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> String {
     let (name, client_port) = (GROUPS[group], port(CLIENT_PORT, group));
     let peer_port = port(PEER_PORT, group);
@@ -568,7 +581,7 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}/{name}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
          raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
-         defaultTopicQueueNums={}\nmemoryBudgetBytes=33554432\nlogScrubIntervalMs=3000\n",
+         defaultTopicQueueNums={}\nlogScrubIntervalMs=3000\n",
         peers.join(";"),
         member_ip(number),
         parameters.segment_bytes,

@@ -36,6 +36,8 @@ pub struct Parameters {
     pub extent_bytes: u64,
     /// Size at which an entry is closed.
     pub entry_bytes_max: u64,
+    /// Memory for a broker's queues.
+    pub memory_budget_bytes: usize,
     /// Log between two checkpoints.
     pub checkpoint_interval_bytes: u64,
     /// How long a committed entry may wait to be applied.
@@ -92,6 +94,7 @@ impl Parameters {
             segment_bytes,
             extent_bytes: segment_bytes / dice.pick(&[1, 2, 4]),
             entry_bytes_max: dice.pick(&[4 << 10, 8 << 10, 16 << 10]),
+            memory_budget_bytes: Dice::of(seed, "memory").pick(&[6 << 20, 6 << 20, 32 << 20]),
             checkpoint_interval_bytes: dice.pick(&[8 << 10, 64 << 10, 16 << 20]),
             apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
             buggify: !Dice::of(seed, "choices").one_in(3),
@@ -137,7 +140,7 @@ impl fmt::Display for Parameters {
         write!(
             f,
             "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
-             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, body up to {} B, apply \
+             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, memory {} MiB, body up to {} B, apply \
              lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
@@ -155,6 +158,7 @@ impl fmt::Display for Parameters {
             self.extent_bytes >> 10,
             self.entry_bytes_max >> 10,
             self.checkpoint_interval_bytes >> 10,
+            self.memory_budget_bytes >> 20,
             self.body_bytes_max,
             self.apply_lag_ms,
             if self.retention { "one hour" } else { "off" },

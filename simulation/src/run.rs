@@ -138,6 +138,7 @@ async fn whole(
     drop(raftmq::observe::take_applied());
     drop(raftmq::observe::take_digests());
     drop(raftmq::observe::take_masteries());
+    drop(raftmq::observe::take_held());
     raftmq::mischief::stop();
     raftmq::buggify::begin(parameters.apply_lag_ms, parameters.buggify);
     raftmq::mistake::make(parameters.flaw.and_then(Flaw::mistake));

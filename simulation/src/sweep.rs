@@ -179,9 +179,8 @@ impl Totals {
     }
 
     fn faults(&self) -> impl Iterator<Item = (&String, u64)> {
-        let fault = |(key, _): &(&String, &u64)| {
-            !OWN.contains(&key.as_str()) && !key.starts_with(CHOICE)
-        };
+        let fault =
+            |(key, _): &(&String, &u64)| !OWN.contains(&key.as_str()) && !key.starts_with(CHOICE);
         self.figures.iter().filter(fault).map(|(key, count)| (key, *count))
     }
 

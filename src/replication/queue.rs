@@ -119,6 +119,13 @@ impl<P> ProposalQueue<P> {
         moved_bytes
     }
 
+    /// Weight of all that is in it, or was taken and is not released.
+    #[cfg(madsim)]
+    pub fn held_bytes(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.waiting_bytes + inner.taken_bytes
+    }
+
     /// The owner has sequenced or refused this many of those it took.
     pub fn release(&self, count: usize, bytes: usize) {
         let mut inner = self.inner.lock();

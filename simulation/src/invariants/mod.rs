@@ -3,6 +3,7 @@
 //! Invariant: a check looks at what a run left behind (disks, histories, states), never at what a
 //! member says was done; and it only ever adds findings.
 
+pub mod bounded_memory;
 pub mod derived_files;
 pub mod durable_votes;
 pub mod equal_logs;

@@ -15,6 +15,7 @@ use super::World;
 use crate::cluster::{self, Cluster};
 use crate::history::Queue;
 use crate::invariants::Findings;
+use crate::invariants::bounded_memory;
 use crate::invariants::derived_files;
 use crate::invariants::durable_votes::DurableVotes;
 use crate::invariants::equal_logs::EqualLogs;
@@ -84,6 +85,11 @@ impl Inspector {
     pub(super) fn look(&self, world: &World) {
         let mut seen = self.seen();
         seen.look(&world.cluster, &world.findings);
+        for ((node, group), held) in raftmq::observe::take_held() {
+            let name = format!("{}'s {group}", name_of(&world.cluster, node));
+            let memory = &world.cluster.members[0].memory;
+            bounded_memory::check(&name, &held, memory, &world.findings);
+        }
         for member in &world.cluster.members {
             for (number, group) in seen.groups.iter_mut().enumerate() {
                 let Some(live) = member.live(number) else { continue };

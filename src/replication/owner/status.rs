@@ -86,7 +86,23 @@ impl StatusPublisher {
 }
 
 impl<D: Disk, S: Sequencer> Owner<D, S> {
+    /// Shows a simulation what this member holds in memory.
+    #[cfg(madsim)]
+    fn show_held(&self) {
+        let peers = self.peers.table().values();
+        let held = crate::observe::Held {
+            waiting: self.queue.held_bytes(),
+            uncommitted: self.raft.raft.uncommitted_size(),
+            unapplied: self.applier.backlog_bytes(),
+            tail: self.raft.store().tail_bytes(),
+            peer_queue: peers.map(|peer| peer.queued_bytes()).max().unwrap_or(0),
+        };
+        crate::observe::held(&self.options.group, held);
+    }
+
     pub(super) fn publish_status(&mut self) {
+        #[cfg(madsim)]
+        self.show_held();
         let raft = &self.raft.raft;
         let log = self.raft.store();
         let leads = raft.state == StateRole::Leader;

@@ -104,6 +104,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Bytes that wait for it.
+    #[cfg(madsim)]
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
     /// Whether messages can be sent to it now.
     pub fn connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
