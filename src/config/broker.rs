@@ -102,8 +102,8 @@ settings! {
             them. A smaller segment lowers the default. (Not a key of RocketMQ.)";
         flush_disk_type: FlushDiskType = "flushDiskType", "SYNC_FLUSH", "", Any,
             "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
-            a majority has written it: faster, and lost if a majority loses power together. \
-            (RocketMQ's default is ASYNC_FLUSH.)";
+            a majority has written it: faster, and may be lost when one of these machines loses \
+            power. (RocketMQ's default is ASYNC_FLUSH.)";
         log_scrub_bytes_per_second: u64 = "logScrubBytesPerSecond", "16777216", "bytes/s",
             Between(0, 10 * GIB),
             "How fast full segments of the log are read again in search of damage, past the page \
