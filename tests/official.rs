@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use support::cluster::Cluster;
 use support::process::Process;
 
-const JAVA_CASES: usize = 31;
-const PYTHON_CASES: usize = 15;
+const JAVA_CASES: usize = 36;
+const PYTHON_CASES: usize = 18;
+/// Short enough to wait for; retries begin at the third.
+const DELAY_LEVELS: &str = "messageDelayLevel=1s 3s 1s 1s 1s";
 const SUITE_LIMIT: Duration = Duration::from_secs(240);
 
 /// Two clusters and two client programs at once are too much for a small machine.
@@ -73,7 +75,7 @@ fn prepared(suite: &str, programs: &[&str]) -> Option<PathBuf> {
 
 fn run_suite(name: &str, mut command: Command, cases: usize) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start_with(DELAY_LEVELS);
     let home = cluster.directory().join("client");
     std::fs::create_dir(&home).unwrap();
     // Where both clients put their logs and offset files.

@@ -13,9 +13,10 @@ import threading
 import time
 import traceback
 
-from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, SendStatus
+from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus
 from rocketmq.consts import MessageProperty
-from rocketmq.ffi import dll
+from rocketmq.exceptions import ffi_check
+from rocketmq.ffi import _CConsumeStatus, dll
 
 NAME_SERVERS = sys.argv[1]
 SUFFIX = str(int(time.time() * 1000))
@@ -266,6 +267,80 @@ def pull_all(group, topic, wanted):
     return found
 
 
+attempts = {}
+RETRY_TOPIC = "OfficialCppRetry" + SUFFIX
+RETRY_GROUP = "OfficialCppRetrying" + SUFFIX
+DELAY_LEVEL, DELAY_S = 2, 3.0
+
+
+def fail_by_tag(_consumer, handle):
+    """Bound below the API's own callback, which counts an exception as success after all."""
+    received = RecvMessage(handle)
+    key = received.keys.decode()
+    seen = attempts.setdefault(key, [])
+    seen.append((time.time(), received.reconsume_times, body_of(received)))
+    tag = received.tags.decode()
+    later = tag == "FailsOnce" and received.reconsume_times == 0
+    status = _CConsumeStatus.RECONSUME_LATER if later else _CConsumeStatus.CONSUME_SUCCESS
+    return status.value
+
+
+def start_retrying():
+    retrying = PushConsumer(RETRY_GROUP)
+    retrying.set_namesrv_addr(NAME_SERVERS)
+    retrying.set_instance_name(RETRY_GROUP)
+    ffi_check(dll.Subscribe(retrying._handle, RETRY_TOPIC.encode(), b"*"))
+    retrying._register_callback(fail_by_tag)
+    retrying.start()
+    return retrying
+
+
+def probe_retrying():
+    """Consumers of this client start at the end of a queue: wait until one gets through each."""
+    def probed():
+        for queue in range(QUEUES):
+            probe = message("Probe", 0, RETRY_TOPIC)
+            probe.set_keys("probe%d" % queue)
+            producer.send_orderly(probe, queue)
+        return all("probe%d" % queue in attempts for queue in range(QUEUES))
+
+    producer.send_sync(message("Probe", 0, RETRY_TOPIC))
+    global retrying
+    retrying = start_retrying()
+    end = time.monotonic() + 60
+    while not probed():
+        check(time.monotonic() < end, "a probe through each queue of " + RETRY_TOPIC)
+        time.sleep(0.2)
+
+
+def delayed_message_comes_in_time():
+    probe_retrying()
+    delayed = message("Delayed", 1, RETRY_TOPIC)
+    delayed.set_keys("delayed")
+    delayed.set_delay_time_level(DELAY_LEVEL)
+    sent_at = time.time()
+    check(producer.send_sync(delayed).status == SendStatus.OK, "sent")
+    failing = message("FailsOnce", 2, RETRY_TOPIC)
+    failing.set_keys("once")
+    check(producer.send_sync(failing).status == SendStatus.OK, "sent")
+    wait_for(30, "the delayed message", lambda: "delayed" in attempts)
+    (arrived, times, body), = attempts["delayed"]
+    say("INFO delayed_ms=%d" % ((arrived - sent_at) * 1000))
+    check(arrived - sent_at >= DELAY_S, "early: %s" % (arrived - sent_at))
+    check((times, body) == (0, "Delayed body 1"), (times, body))
+
+
+def a_failed_message_comes_again():
+    wait_for(90, "the second attempt", lambda: len(attempts.get("once", ())) > 1)
+    check([times for _, times, _ in attempts["once"]] == [0, 1], attempts["once"])
+    check({body for _, _, body in attempts["once"]} == {"FailsOnce body 2"}, attempts["once"])
+
+
+def nothing_came_once_too_often():
+    check(len(attempts["delayed"]) == 1 and len(attempts["once"]) == 2, attempts)
+    retrying.shutdown()
+
+
 acknowledged = set()
 stop = threading.Event()
 gap = {"longest": 0.0, "refused": 0}
@@ -329,6 +404,9 @@ for test in (
     push_consume_all,
     push_consume_by_tag,
     pull_consume_all,
+    delayed_message_comes_in_time,
+    a_failed_message_comes_again,
+    nothing_came_once_too_often,
 ):
     case(test)
 failover_producer = start_producer("OfficialCppFailover")

@@ -9,6 +9,7 @@ public final class Main {
         try {
             new MessagingSuite(cluster, suffix).run(cases);
             new ConsumerSuite(cluster, suffix).run(cases);
+            new RetrySuite(cluster, suffix).run(cases);
             new AdminSuite(cluster, suffix).run(cases);
             new FailoverSuite(cluster, suffix).run(cases);
         } catch (Throwable problem) {
