@@ -247,9 +247,15 @@ impl<D: Disk> Log<D> {
     }
 
     /// Has a full disk looked at again, in the background. Ask this now and again: once
-    /// [`Log::check_space`] refuses, nothing else would notice that there is room.
-    pub fn look_for_space(&self) {
+    /// [`Log::check_space`] refuses, nothing else would notice that there is room, nor that the disk
+    /// has failed since.
+    ///
+    /// # Errors
+    /// What the log failed of for good, if it did.
+    pub fn look_for_space(&self) -> Result<(), LogError> {
+        self.shared.check_writable()?;
         self.shared.look_for_space();
+        Ok(())
     }
 
     /// A handle for reading from any thread.

@@ -91,8 +91,10 @@ impl<D: Disk> Shared<D> {
         match &ahead {
             Ok(()) => *self.no_space() = None,
             Err(error @ LogError::NoSpace { .. }) => {
-                tracing::warn!(dir = %self.dir.display(), %error, "no space ahead of the log's tail");
-                *self.no_space() = Some(error.clone());
+                if self.no_space().replace(error.clone()).is_none() {
+                    let dir = self.dir.display();
+                    tracing::warn!(%dir, %error, "no space ahead of the log's tail");
+                }
             }
             Err(_) => {
                 let _ = self.latch(ahead);

@@ -588,9 +588,9 @@ fn a_full_disk_is_forgotten_when_there_is_room_again() {
         }
         refused += usize::from(index < 100);
         // Looked for in vain, and then found.
-        log.look_for_space();
+        log.look_for_space().unwrap();
         disk.set_capacity_bytes(None);
-        log.look_for_space();
+        log.look_for_space().unwrap();
         assert!(log.check_space().is_ok(), "with room for {room_bytes} bytes at first");
         for index in index + 1..index + 50 {
             log.append(&[entry(index, 1, 4000)]).unwrap();
@@ -598,6 +598,32 @@ fn a_full_disk_is_forgotten_when_there_is_room_again() {
         }
     }
     assert!(refused > 10, "the disk was full {refused} times");
+}
+
+/// While it was full nobody appended, so nobody noticed.
+#[test]
+fn a_full_disk_that_fails_is_told_to_who_looks_for_space() {
+    let mut told = 0;
+    for room_bytes in (0..3 * SEGMENT_BYTES_MIN).step_by(4096) {
+        let disk = SimDisk::new();
+        let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
+        disk.set_capacity_bytes(Some(room_bytes));
+        let mut index = 0;
+        while log.check_space().is_ok() && index < 100 {
+            index += 1;
+            log.append(&[entry(index, 1, 4000)]).unwrap();
+            log.begin_sync().wait().unwrap();
+        }
+        disk.fail_next_write();
+        disk.set_capacity_bytes(None);
+        // This look meets the failure if it writes, the next one tells of it.
+        log.look_for_space().unwrap();
+        if let Err(error) = log.look_for_space() {
+            assert_eq!(error.fatal(), Some(raft_log::Fatal::DiskFailed), "{error}");
+            told += 1;
+        }
+    }
+    assert!(told > 10, "told {told} times");
 }
 
 #[test]

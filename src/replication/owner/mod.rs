@@ -205,7 +205,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.judge_standing().await?;
         let full = self.take_events();
         self.take_commands();
-        self.tick_if_due();
+        self.tick_if_due()?;
         self.stand_if_hinted();
         self.applied()?;
         self.ask_reads();
@@ -313,10 +313,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     /// At most one tick a turn, and the next one a whole tick later: after a pause the messages that
     /// waited are read first, and the time that was slept through does not count as silence.
-    fn tick_if_due(&mut self) {
+    fn tick_if_due(&mut self) -> Result<(), MemberError> {
         let now = Instant::now();
         if now < self.next_tick {
-            return;
+            return Ok(());
         }
         let tick_ms = self.options.tick_ms;
         #[cfg(madsim)]
@@ -330,11 +330,12 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.observe_role();
         self.expire_transfer();
         self.status.tick();
-        self.raft.store().look_for_space();
+        self.raft.store().look_for_space()?;
         if self.applying.is_finished() && self.stopping.is_none() {
             // It said why; nothing that commits now would ever be answered.
             self.start_stop(None);
         }
+        Ok(())
     }
 
     /// Tells the followers what is committed when no entry did within a moment.
