@@ -12,7 +12,8 @@ use super::dispatch::refuse;
 use super::fields::required;
 use super::queue_locks;
 use crate::protocol::body::{
-    ClientConnection, ConsumerConnection, ConsumerIdList, ProducerConnection,
+    ClientConnection, ConsumerConnection, ConsumerIdList, ProducerConnection, ProducerInfo,
+    ProducerTable,
 };
 use crate::protocol::code::response;
 use crate::protocol::fastjson::JsonBody;
@@ -146,6 +147,22 @@ pub fn producers(core: &Core, command: &RemotingCommand) -> Outcome {
     }
     let connection_set = members.iter().map(client_connection).collect();
     Ok(success_with(ProducerConnection { connection_set }.encode()))
+}
+
+/// Every producer that is connected here, by its group (328).
+pub fn all_producers(core: &Core) -> Outcome {
+    let now_ms = crate::clock::now_ms();
+    let info = |member: &Member<Connection>| ProducerInfo {
+        client_id: member.client_id.clone(),
+        remote_ip: member.channel.peer_addr().to_string(),
+        language: member.language.name().to_owned(),
+        version: member.version,
+        last_update_timestamp: now_ms - i64::try_from(member.silence().as_millis()).unwrap_or(0),
+    };
+    let table = core.clients.all_producers();
+    let data =
+        table.iter().map(|(group, members)| (group.clone(), members.iter().map(info).collect()));
+    success_json(&ProducerTable { data: data.collect() })
 }
 
 fn client_connection(member: &Member<Connection>) -> ClientConnection {

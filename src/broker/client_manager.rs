@@ -60,6 +60,13 @@ pub struct Member<C> {
     last_heartbeat: Instant,
 }
 
+impl<C> Member<C> {
+    /// Since its last heartbeat.
+    pub fn silence(&self) -> Duration {
+        self.last_heartbeat.elapsed()
+    }
+}
+
 impl<C> Clone for Member<C> {
     fn clone(&self) -> Self {
         Member {
@@ -339,6 +346,16 @@ impl<C: ClientChannel> ClientManager<C> {
         let mut members: Vec<_> = members.cloned().collect();
         members.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         members
+    }
+
+    /// Every producer group with its members.
+    pub fn all_producers(&self) -> BTreeMap<String, Vec<Member<C>>> {
+        let groups: Vec<String> = self.tables.lock().producers.keys().cloned().collect();
+        let members = groups.into_iter().map(|group| {
+            let members = self.producers(&group);
+            (group, members)
+        });
+        members.collect()
     }
 
     /// Groups with a subscription to a topic.

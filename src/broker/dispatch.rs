@@ -15,8 +15,8 @@ use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
 use super::{
-    broker_admin, client_admin, group_admin, offsets, pull, queue_locks, send, send_back,
-    topic_admin, view,
+    broker_admin, client_admin, client_asked, group_admin, offset_admin, offsets, pull,
+    queue_locks, send, send_back, topic_admin, view,
 };
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
@@ -85,6 +85,9 @@ impl Duty {
             | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
             | request::DELETE_SUBSCRIPTIONGROUP
             | request::GET_CONSUME_STATS
+            | request::GET_BROKER_CONSUME_STATS
+            | request::INVOKE_BROKER_TO_RESET_OFFSET
+            | request::CLONE_GROUP_OFFSET
             | request::LOCK_BATCH_MQ
             | request::UNLOCK_BATCH_MQ
             | request::TRANSFER_LEADER => Some(Duty::Leader),
@@ -94,6 +97,10 @@ impl Duty {
             | request::GET_CONSUMER_LIST_BY_GROUP
             | request::GET_CONSUMER_CONNECTION_LIST
             | request::GET_PRODUCER_CONNECTION_LIST
+            | request::GET_ALL_PRODUCER_INFO
+            | request::GET_CONSUMER_RUNNING_INFO
+            | request::CONSUME_MESSAGE_DIRECTLY
+            | request::QUERY_TOPICS_BY_CONSUMER
             | request::GET_ALL_TOPIC_CONFIG
             | request::GET_TOPIC_CONFIG
             | request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER
@@ -144,6 +151,13 @@ async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Conne
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group_admin::all(core),
         request::GET_SUBSCRIPTIONGROUP_CONFIG => group_admin::one(core, command),
         request::QUERY_TOPIC_CONSUME_BY_WHO => group_admin::groups_of_topic(core, command),
+        request::GET_BROKER_CONSUME_STATS => group_admin::all_consume_stats(core, command).await,
+        request::INVOKE_BROKER_TO_RESET_OFFSET => offset_admin::reset(core, command).await,
+        request::CLONE_GROUP_OFFSET => offset_admin::clone_offsets(core, command).await,
+        request::QUERY_TOPICS_BY_CONSUMER => offset_admin::topics_of_group(core, command),
+        request::GET_CONSUMER_RUNNING_INFO => client_asked::running_info(core, command).await,
+        request::CONSUME_MESSAGE_DIRECTLY => client_asked::consume_directly(core, command).await,
+        request::GET_ALL_PRODUCER_INFO => client_admin::all_producers(core),
         request::LOCK_BATCH_MQ => queue_locks::lock(core, command).await,
         request::UNLOCK_BATCH_MQ => queue_locks::unlock(core, command).await,
         request::TRANSFER_LEADER => broker_admin::transfer_leader(core, command).await,

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::answer::{Failure, Outcome, success, success_json, success_with};
 use super::core::Core;
 use super::fields::{flag, required};
-use crate::protocol::body::{ConsumeStats, GroupList, OffsetWrapper, SubscriptionGroupWrapper};
+use crate::protocol::body::{
+    ConsumeStats, ConsumeStatsList, GroupList, OffsetWrapper, SubscriptionGroupWrapper,
+};
 use crate::protocol::code::response;
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::group::SubscriptionGroupConfig;
@@ -79,8 +81,48 @@ pub async fn consume_stats(core: &Core, command: &RemotingCommand) -> Outcome {
             topics.insert(retry_topic);
         }
     }
+    let stats = stats_of(core, group, topics.iter().map(String::as_str))?;
+    if topics.is_empty() && core.view.group(group).is_none() {
+        return Err(Failure::new(
+            response::SUBSCRIPTION_GROUP_NOT_EXIST,
+            format!("subscription group [{group}] does not exist"),
+        ));
+    }
+    Ok(success_with(stats.encode()))
+}
+
+/// How far every group is in its topics, those with an order alone if so asked.
+pub async fn all_consume_stats(core: &Core, command: &RemotingCommand) -> Outcome {
+    let in_order = flag(command, "isOrder").unwrap_or(false);
+    core.commits.settled(None).await;
+    core.read_barrier().await?;
+    let mut body = ConsumeStatsList { broker_addr: core.address.to_string(), ..Default::default() };
+    let (groups, _) = core.view.groups();
+    for (group, _) in groups {
+        let mut of_group = Vec::new();
+        for topic in core.view.topics_of_group(&group) {
+            let Some(known) = core.view.topic(&topic) else { continue };
+            if in_order && !known.config.order {
+                continue;
+            }
+            let stats = stats_of(core, &group, [&*topic].into_iter())?;
+            body.total_diff += stats.total_diff();
+            of_group.push(stats);
+        }
+        if !of_group.is_empty() {
+            body.groups.insert(group.to_string(), of_group);
+        }
+    }
+    Ok(success_with(body.encode()))
+}
+
+fn stats_of<'a>(
+    core: &Core,
+    group: &str,
+    topics: impl Iterator<Item = &'a str>,
+) -> Result<ConsumeStats, Failure> {
     let mut stats = ConsumeStats::default();
-    for topic in &topics {
+    for topic in topics {
         let Some(known) = core.view.topic(topic) else { continue };
         for queue_id in 0..known.config.read_queue_nums {
             let consumer_offset = core.view.offset(group, topic, queue_id).unwrap_or(0).max(0);
@@ -97,11 +139,5 @@ pub async fn consume_stats(core: &Core, command: &RemotingCommand) -> Outcome {
             stats.offset_table.0.insert(core.queue(topic, queue_id), wrapper);
         }
     }
-    if topics.is_empty() && core.view.group(group).is_none() {
-        return Err(Failure::new(
-            response::SUBSCRIPTION_GROUP_NOT_EXIST,
-            format!("subscription group [{group}] does not exist"),
-        ));
-    }
-    Ok(success_with(stats.encode()))
+    Ok(stats)
 }

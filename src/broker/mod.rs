@@ -1,16 +1,17 @@
 //! The broker: what clients, tools and other members may ask of a member of a broker group.
 //!
 //! A request enters at [`dispatch`]. The families of requests have a file each: [`send`],
-//! [`send_back`], [`pull`], [`offsets`], [`view`], [`topic_admin`], [`group_admin`], [`client_admin`],
-//! [`queue_locks`], [`broker_admin`]. What only the leader may do goes through [`forward`] when another
-//! member is asked. [`group`] is the replicated state, [`client_manager`] and [`long_polling`] are what
-//! this member alone knows of its clients. [`duties`], [`schedule`], [`namesrv_client`],
-//! [`preferred_leader`] and [`retention`] act without being asked; [`lifecycle`] starts and stops all
-//! of it.
+//! [`send_back`], [`pull`], [`offsets`], [`offset_admin`], [`view`], [`topic_admin`], [`group_admin`],
+//! [`client_admin`], [`client_asked`], [`queue_locks`], [`broker_admin`]. What only the leader may do
+//! goes through [`forward`] when another member is asked. [`group`] is the replicated state,
+//! [`client_manager`] and [`long_polling`] are what this member alone knows of its clients. [`duties`],
+//! [`schedule`], [`namesrv_client`], [`preferred_leader`] and [`retention`] act without being asked;
+//! [`lifecycle`] starts and stops all of it.
 
 mod answer;
 mod broker_admin;
 mod client_admin;
+mod client_asked;
 mod client_manager;
 mod commits;
 mod core;
@@ -25,6 +26,7 @@ mod host;
 mod lifecycle;
 mod long_polling;
 mod namesrv_client;
+mod offset_admin;
 mod offsets;
 mod preferred_leader;
 mod pull;

@@ -17,7 +17,7 @@ use super::client_manager::SubscriptionLookup;
 use super::commits::OffsetKey;
 use super::core::{Core, HOLD_MAX};
 use super::dispatch::{refuse, respond};
-use super::forward::forward_pull;
+use super::forward::{forward_pull, no_leader};
 use super::group::{FetchLimits, FetchResult, FetchStatus};
 use super::long_polling::{Parked, Reason, Woken};
 use super::offsets::check_queue;
@@ -26,6 +26,7 @@ use crate::protocol::heartbeat::{EXPRESSION_TAG, SUBSCRIBE_ALL, SubscriptionData
 use crate::protocol::topic::permission;
 use crate::remoting::header::PullHeader;
 use crate::remoting::{Request, Responder};
+use crate::state::{Command, CommittedOffset};
 
 const FLAG_COMMIT_OFFSET: i32 = 1;
 const FLAG_SUSPEND: i32 = 2;
@@ -78,9 +79,22 @@ enum Verdict {
 /// Takes a pull.
 pub fn handle(core: &Arc<Core>, request: Request) {
     match check(core, &request) {
-        Ok(checked) => {
+        // Whether the group knows of it is for the leader to note.
+        Ok(Checked { reset: Some(_), .. }) if !core.serving() => {
+            refused(core, request, no_leader());
+        }
+        Ok(mut checked) => {
+            let reset = checked.reset.take();
             let pull = checked.into_pull(core, request);
-            first_look(core, pull);
+            match reset {
+                None => first_look(core, pull),
+                Some(reset) if reset.offset == pull.requested_offset => {
+                    // If that fails, the next pull from there says it again.
+                    drop(core.propose(Command::reset_taken(reset)));
+                    first_look(core, pull);
+                }
+                Some(reset) => go_there(core, pull, reset.offset),
+            }
         }
         Err(failure) => refused(core, request, failure),
     }
@@ -95,6 +109,7 @@ fn refused(core: &Arc<Core>, request: Request, failure: Failure) {
             | response::SUBSCRIPTION_NOT_EXIST
             | response::SUBSCRIPTION_NOT_LATEST
             | response::INVALID_PARAMETER
+            | response::SERVICE_NOT_AVAILABLE
     );
     if !core.serving() && unknown_here && !super::forward::is_forwarded(&request.command) {
         let core = core.clone();
@@ -136,6 +151,8 @@ struct Checked {
     commit: Option<(OffsetKey, i64)>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    /// Where an operator has put the group, which does not know of it yet.
+    reset: Option<CommittedOffset>,
 }
 
 impl Checked {
@@ -172,7 +189,8 @@ fn check(core: &Core, request: &Request) -> Result<Checked, Failure> {
         let remark = format!("the broker[{}] pulling message is forbidden", core.address);
         return Err(forbidden(FORBIDDEN_BY_BROKER, remark));
     }
-    let group_config = core.view.group(group).ok_or_else(|| Failure::no_group(group))?;
+    let (group_config, reset) =
+        core.view.group_in_queue(group, topic, queue_id).ok_or_else(|| Failure::no_group(group))?;
     if !group_config.consume_enable {
         let remark = format!("subscription group no permission, {group}");
         return Err(forbidden(FORBIDDEN_BY_GROUP, remark));
@@ -198,6 +216,12 @@ fn check(core: &Core, request: &Request) -> Result<Checked, Failure> {
         commit: commits.then(|| (key(), header.commit_offset)),
         topic_sys_flag: topic_config.topic_sys_flag,
         group_sys_flag: group_config.group_sys_flag,
+        reset: reset.map(|offset| CommittedOffset {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            queue_id,
+            offset,
+        }),
     })
 }
 
@@ -301,7 +325,9 @@ fn look(core: &Core, pull: &Pull) -> Verdict {
         FetchStatus::NoMatchedMessage | FetchStatus::MessageWasRemoving => {
             Verdict::Answer(response::PULL_RETRY_IMMEDIATELY, fetched)
         }
-        FetchStatus::OffsetTooSmall => Verdict::Answer(response::PULL_OFFSET_MOVED, fetched),
+        FetchStatus::OffsetTooSmall | FetchStatus::OffsetReset => {
+            Verdict::Answer(response::PULL_OFFSET_MOVED, fetched)
+        }
         FetchStatus::OffsetOverflowOne => Verdict::Wait(fetched),
         FetchStatus::OffsetOverflowBadly => Verdict::Beyond(fetched),
         FetchStatus::NoMatchedLogicQueue | FetchStatus::NoMessageInQueue => match pull.offset {
@@ -347,6 +373,19 @@ fn ask_again(core: &Core, pull: Pull) {
         max_offset: core.view.max_offset(&pull.topic, pull.queue_id),
     };
     answer(core, pull, response::PULL_RETRY_IMMEDIATELY, &later);
+}
+
+/// Sends a consumer where an operator has put its group.
+fn go_there(core: &Core, pull: Pull, offset: i64) {
+    let moved = FetchResult {
+        status: FetchStatus::OffsetReset,
+        records: bytes::Bytes::new(),
+        message_count: 0,
+        next_begin_offset: offset,
+        min_offset: core.view.min_offset(&pull.topic, pull.queue_id).unwrap_or(0),
+        max_offset: core.view.max_offset(&pull.topic, pull.queue_id),
+    };
+    answer(core, pull, response::PULL_OFFSET_MOVED, &moved);
 }
 
 /// The leader says that an offset is beyond the end only when it certainly leads.

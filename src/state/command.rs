@@ -21,7 +21,7 @@ pub struct CommandBatch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// Absent only when a newer version wrote a kind that this one does not know.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub kind: Option<Kind>,
 }
 
@@ -58,6 +58,12 @@ pub enum Kind {
     /// Takes a client's locks.
     #[prost(message, tag = "11")]
     ReleaseLocks(ReleaseLocks),
+    /// Sets consumers' progress, which stays until the group pulls from there.
+    #[prost(message, tag = "12")]
+    ResetOffsets(CommitOffsets),
+    /// The group pulls from where these resets put it.
+    #[prost(message, tag = "13")]
+    ResetsTaken(CommitOffsets),
     /// Moves a delay level on, behind the messages of it that this entry delivers.
     #[prost(message, tag = "9")]
     AdvanceSchedule(AdvanceSchedule),
@@ -240,6 +246,17 @@ impl Command {
     /// Moves consumers' progress.
     pub fn commit_offsets(offsets: Vec<CommittedOffset>) -> Command {
         Kind::CommitOffsets(CommitOffsets { offsets }).into()
+    }
+
+    /// Sets consumers' progress; commits of what they consumed before are ignored until they pull
+    /// from there.
+    pub fn reset_offsets(offsets: Vec<CommittedOffset>) -> Command {
+        Kind::ResetOffsets(CommitOffsets { offsets }).into()
+    }
+
+    /// A group pulls from where a reset put it: its commits count again.
+    pub fn reset_taken(offset: CommittedOffset) -> Command {
+        Kind::ResetsTaken(CommitOffsets { offsets: vec![offset] }).into()
     }
 
     /// Gives up everything below `position`, which must be a segment's boundary.

@@ -154,6 +154,8 @@ impl State {
             Some(Kind::CreateGroupIfAbsent(settings)) => self.set_group(settings, false, effects),
             Some(Kind::DeleteGroup(delete)) => self.delete_group(delete, effects),
             Some(Kind::CommitOffsets(commit)) => self.commit_offsets(commit),
+            Some(Kind::ResetOffsets(reset)) => self.reset_offsets(reset),
+            Some(Kind::ResetsTaken(taken)) => self.resets_taken(taken),
             Some(Kind::LockQueues(lock)) => self.lock_queues(lock),
             Some(Kind::ReleaseLocks(release)) => self.release_locks(release),
             Some(Kind::Retain(retain)) => {
@@ -252,11 +254,38 @@ impl State {
             if self.topics.get(&offset.topic).is_none() {
                 continue;
             }
-            let set =
-                self.offsets.set(&offset.group, &offset.topic, offset.queue_id, offset.offset);
-            if let Some((group, topic)) = set {
-                bump(&mut self.offsets_version, self.last_store_timestamp_ms);
-                self.changed.insert(Key::Offsets(group, topic));
+            if self.offsets.reset(&offset.group, &offset.topic, offset.queue_id).is_some() {
+                continue;
+            }
+            self.set_offset(offset);
+        }
+    }
+
+    fn set_offset(&mut self, offset: &CommittedOffset) {
+        let set = self.offsets.set(&offset.group, &offset.topic, offset.queue_id, offset.offset);
+        if let Some((group, topic)) = set {
+            bump(&mut self.offsets_version, self.last_store_timestamp_ms);
+            self.changed.insert(Key::Offsets(group, topic));
+        }
+    }
+
+    fn reset_offsets(&mut self, reset: &command::CommitOffsets) {
+        for offset in &reset.offsets {
+            if self.topics.get(&offset.topic).is_none() {
+                continue;
+            }
+            self.set_offset(offset);
+            let names = self.offsets.names(&offset.group, &offset.topic);
+            self.offsets.stand(names.clone(), offset.queue_id, offset.offset);
+            self.changed.insert(Key::Offsets(names.0, names.1));
+        }
+    }
+
+    fn resets_taken(&mut self, taken: &command::CommitOffsets) {
+        for offset in &taken.offsets {
+            let names = self.offsets.names(&offset.group, &offset.topic);
+            if self.offsets.taken(names.clone(), offset.queue_id, offset.offset) {
+                self.changed.insert(Key::Offsets(names.0, names.1));
             }
         }
     }

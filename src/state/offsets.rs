@@ -1,7 +1,10 @@
 //! Consumers' progress: the committed offset of each group in each queue.
 //!
-//! Invariant: what was committed last counts, also when it is lower: a consumer that resets its
-//! offset means it.
+//! An operator's reset counts at once, and stands until the group pulls from there: consumers that have
+//! not heard of it yet go on committing what they consume, and must not undo it.
+//!
+//! Invariant: of commits the last one counts, also when it is lower: a consumer that goes back means
+//! it. While a reset stands, none does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ pub type QueueProgress = BTreeMap<i32, i64>;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offsets {
     by_group: BTreeMap<Arc<str>, BTreeMap<Arc<str>, QueueProgress>>,
+    /// Resets that the group does not know of yet, by group and topic.
+    resets: BTreeMap<(Arc<str>, Arc<str>), QueueProgress>,
 }
 
 impl Offsets {
@@ -24,6 +29,42 @@ impl Offsets {
     /// Progress of a group in a topic.
     pub fn progress(&self, group: &str, topic: &str) -> Option<&QueueProgress> {
         self.by_group.get(group)?.get(topic)
+    }
+
+    /// Where a reset that still stands has put the group.
+    pub fn reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.resets_in(group, topic)?.get(&queue_id).copied()
+    }
+
+    /// The resets of a group in a topic that still stand.
+    pub(super) fn resets_in(&self, group: &str, topic: &str) -> Option<&QueueProgress> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        self.resets.get(&(Arc::from(group), Arc::from(topic)))
+    }
+
+    /// A reset of what was set just before stands from now on.
+    pub(super) fn stand(&mut self, names: (Arc<str>, Arc<str>), queue_id: i32, offset: i64) {
+        self.resets.entry(names).or_default().insert(queue_id, offset);
+    }
+
+    /// The group took the reset to that offset; whether there was one.
+    pub(super) fn taken(
+        &mut self,
+        names: (Arc<str>, Arc<str>),
+        queue_id: i32,
+        offset: i64,
+    ) -> bool {
+        let Some(resets) = self.resets.get_mut(&names) else { return false };
+        if resets.get(&queue_id) != Some(&offset) {
+            return false;
+        }
+        resets.remove(&queue_id);
+        if resets.is_empty() {
+            self.resets.remove(&names);
+        }
+        true
     }
 
     /// Topics in which the group committed offsets.
@@ -43,7 +84,7 @@ impl Offsets {
             .flat_map(|(group, topics)| topics.iter().map(move |(topic, q)| (group, topic, q)))
     }
 
-    /// Sets one offset; the names as kept here, and whether it differed.
+    /// Sets one offset; the names as kept here, if it differed.
     pub(super) fn set(
         &mut self,
         group: &str,
@@ -54,30 +95,49 @@ impl Offsets {
         if self.get(group, topic, queue_id) == Some(offset) {
             return None;
         }
+        let names = self.names(group, topic);
+        let topics = self.by_group.entry(Arc::clone(&names.0)).or_default();
+        topics.entry(Arc::clone(&names.1)).or_default().insert(queue_id, offset);
+        Some(names)
+    }
+
+    /// The names as kept here, or to be kept.
+    pub(super) fn names(&self, group: &str, topic: &str) -> (Arc<str>, Arc<str>) {
         let group: Arc<str> = match self.by_group.get_key_value(group) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(group),
         };
-        let topics = self.by_group.entry(Arc::clone(&group)).or_default();
-        let topic: Arc<str> = match topics.get_key_value(topic) {
+        let topics = self.by_group.get(&group);
+        let topic: Arc<str> = match topics.and_then(|topics| topics.get_key_value(topic)) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(topic),
         };
-        topics.entry(Arc::clone(&topic)).or_default().insert(queue_id, offset);
-        Some((group, topic))
+        (group, topic)
     }
 
-    pub(super) fn restore(&mut self, group: &str, topic: &str, progress: QueueProgress) {
-        self.by_group.entry(Arc::from(group)).or_default().insert(Arc::from(topic), progress);
+    pub(super) fn restore(
+        &mut self,
+        group: &str,
+        topic: &str,
+        progress: QueueProgress,
+        resets: QueueProgress,
+    ) {
+        let (group, topic): (Arc<str>, Arc<str>) = (Arc::from(group), Arc::from(topic));
+        self.by_group.entry(Arc::clone(&group)).or_default().insert(Arc::clone(&topic), progress);
+        if !resets.is_empty() {
+            self.resets.insert((group, topic), resets);
+        }
     }
 
     /// Forgets a group; the topics it had offsets in.
     pub(super) fn remove_group(&mut self, group: &str) -> Vec<Arc<str>> {
+        self.resets.retain(|(of, _), _| **of != *group);
         self.by_group.remove(group).map(|t| t.into_keys().collect()).unwrap_or_default()
     }
 
     /// Forgets a topic; the groups that had offsets in it.
     pub(super) fn remove_topic(&mut self, topic: &str) -> Vec<Arc<str>> {
+        self.resets.retain(|(_, of), _| **of != *topic);
         let groups: Vec<Arc<str>> = self.groups_of(topic).cloned().collect();
         for group in &groups {
             if let Some(topics) = self.by_group.get_mut(group) {

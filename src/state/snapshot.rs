@@ -96,6 +96,10 @@ struct OffsetsValue {
     queue_ids: Vec<i32>,
     #[prost(int64, repeated, tag = "2")]
     offsets: Vec<i64>,
+    #[prost(int32, repeated, tag = "3")]
+    reset_queue_ids: Vec<i32>,
+    #[prost(int64, repeated, tag = "4")]
+    reset_offsets: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -234,9 +238,13 @@ impl State {
             }),
             Key::Group(name) => self.groups.get(name).map(|config| to_json(&**config)),
             Key::Offsets(group, topic) => self.offsets.progress(group, topic).map(|progress| {
+                let resets = self.offsets.resets_in(group, topic).into_iter().flatten();
+                let (reset_queue_ids, reset_offsets) = resets.unzip();
                 let value = OffsetsValue {
                     queue_ids: progress.keys().copied().collect(),
                     offsets: progress.values().copied().collect(),
+                    reset_queue_ids,
+                    reset_offsets,
                 };
                 value.encode_to_vec()
             }),
@@ -305,7 +313,8 @@ impl State {
                     .ok_or_else(|| SnapshotError::Decode("offsets without topic".to_owned()))?;
                 let value = OffsetsValue::decode(value).map_err(decode_error)?;
                 let progress = value.queue_ids.into_iter().zip(value.offsets).collect();
-                self.offsets.restore(group, topic, progress);
+                let resets = value.reset_queue_ids.into_iter().zip(value.reset_offsets).collect();
+                self.offsets.restore(group, topic, progress, resets);
             }
             4 => {
                 let value = ScheduleValue::decode(value).map_err(decode_error)?;

@@ -19,9 +19,12 @@ fn run(topic: &str, queue_id: i32, first_offset: i64, count: u32) -> QueueRun {
     QueueRun { topic: Arc::from(topic), queue_id, first_offset, count }
 }
 
-fn commit(group: &str, topic: &str, queue_id: i32, offset: i64) -> Command {
-    let (group, topic) = (group.to_owned(), topic.to_owned());
-    Command::commit_offsets(vec![CommittedOffset { group, topic, queue_id, offset }])
+fn offset(group: &str, topic: &str, queue_id: i32, offset: i64) -> CommittedOffset {
+    CommittedOffset { group: group.to_owned(), topic: topic.to_owned(), queue_id, offset }
+}
+
+fn commit(group: &str, topic: &str, queue_id: i32, committed: i64) -> Command {
+    Command::commit_offsets(vec![offset(group, topic, queue_id, committed)])
 }
 
 fn queue(topic: &str, queue_id: i32) -> QueueName {
@@ -88,6 +91,29 @@ fn lower_offsets_are_taken_and_group_deletion_may_clean() {
     assert_eq!((state.groups().get("g"), state.offsets().get("g", "t", 0)), (None, Some(4)));
     state.apply(Position(99), &batch(vec![Command::delete_group("g", true)], 100), &[]);
     assert_eq!(state.offsets().iter().count(), 0);
+}
+
+#[test]
+fn a_reset_stands_until_the_group_pulls_from_there() {
+    let at = |at| offset("g", "t", 0, at);
+    let mut state = with_topic("t");
+    let apply = |state: &mut State, command| {
+        state.apply(Position(80), &batch(vec![command], 100), &[]);
+    };
+    apply(&mut state, commit("g", "t", 0, 9));
+    apply(&mut state, Command::reset_offsets(vec![at(2)]));
+    apply(&mut state, commit("g", "t", 0, 10));
+    assert_eq!(state.offsets().get("g", "t", 0), Some(2), "it consumed that before it knew");
+    assert_eq!(state.offsets().reset("g", "t", 0), Some(2));
+    apply(&mut state, Command::reset_taken(at(3)));
+    assert_eq!(state.offsets().reset("g", "t", 0), Some(2), "of another reset");
+    let mut state = State::restore(&state.snapshot()).unwrap();
+    apply(&mut state, Command::reset_taken(at(2)));
+    apply(&mut state, commit("g", "t", 0, 4));
+    assert_eq!(state.offsets().get("g", "t", 0), Some(4));
+    apply(&mut state, Command::reset_offsets(vec![at(1)]));
+    apply(&mut state, Command::delete_topic("t"));
+    assert_eq!(state.offsets().reset("g", "t", 0), None);
 }
 
 #[test]
@@ -161,6 +187,10 @@ fn step() -> impl Strategy<Value = Step> {
         name().prop_map(|g| Command::upsert_group(&SubscriptionGroupConfig::new(g)).into()),
         (name(), any::<bool>()).prop_map(|(g, clean)| Command::delete_group(g, clean).into()),
         (name(), name(), 0..4, 0..99i64).prop_map(|(g, t, q, o)| commit(g, t, q, o).into()),
+        (name(), name(), 0..4, 0..9i64)
+            .prop_map(|(g, t, q, o)| Command::reset_offsets(vec![offset(g, t, q, o)]).into()),
+        (name(), name(), 0..4, 0..9i64)
+            .prop_map(|(g, t, q, o)| Command::reset_taken(offset(g, t, q, o)).into()),
         (0..9_999u64).prop_map(|p| Command::retain(Position(p)).into()),
         (name(), name(), name(), 0..4)
             .prop_map(|(g, c, t, q)| Command::lock_queues(g, c, vec![queue(t, q)]).into()),

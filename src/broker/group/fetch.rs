@@ -49,6 +49,8 @@ pub enum FetchStatus {
     OffsetOverflowBadly,
     /// Given up by retention while it was being read.
     MessageWasRemoving,
+    /// An operator has put the group elsewhere.
+    OffsetReset,
 }
 
 impl FetchStatus {
@@ -63,6 +65,7 @@ impl FetchStatus {
             FetchStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
             FetchStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
             FetchStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            FetchStatus::OffsetReset => "OFFSET_RESET",
         }
     }
 }

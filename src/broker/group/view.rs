@@ -86,6 +86,18 @@ impl GroupView {
         self.shared.state.read().groups().get(group).cloned()
     }
 
+    /// Settings of a group, and where a reset has put it in a queue that it does not know of yet.
+    pub fn group_in_queue(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+    ) -> Option<(Arc<SubscriptionGroupConfig>, Option<i64>)> {
+        let state = self.shared.state.read();
+        let config = state.groups().get(group).cloned()?;
+        Some((config, state.offsets().reset(group, topic, queue_id)))
+    }
+
     /// All groups by name, and their version.
     pub fn groups(&self) -> (Vec<NamedGroup>, DataVersion) {
         let state = self.shared.state.read();

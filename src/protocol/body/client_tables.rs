@@ -110,6 +110,38 @@ impl JsonBody for SubscriptionGroupWrapper {
     const WHAT: &'static str = "table of subscription groups";
 }
 
+/// A producer as the table of all of them shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProducerInfo {
+    /// Its id.
+    #[serde(deserialize_with = "lenient::null_default")]
+    pub client_id: String,
+    /// `ip:port` it connected from.
+    #[serde(rename = "remoteIP", deserialize_with = "lenient::null_default")]
+    pub remote_ip: String,
+    /// Name of its language.
+    #[serde(deserialize_with = "lenient::null_default")]
+    pub language: String,
+    /// Number of its version.
+    pub version: i32,
+    /// When it was heard of last, in milliseconds since 1970.
+    pub last_update_timestamp: i64,
+}
+
+/// Answer of 328: the producers by group.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProducerTable {
+    /// The groups.
+    #[serde(deserialize_with = "lenient::null_default")]
+    pub data: BTreeMap<String, Vec<ProducerInfo>>,
+}
+
+impl JsonBody for ProducerTable {
+    const WHAT: &'static str = "table of producers";
+}
+
 /// Body of 41 and 42.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

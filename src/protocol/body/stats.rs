@@ -110,6 +110,42 @@ impl ConsumeStats {
     }
 }
 
+/// Answer of 317: how far every group is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ConsumeStatsList {
+    /// Who answered.
+    pub broker_addr: String,
+    /// By group, a table for each of its topics.
+    pub groups: BTreeMap<String, Vec<ConsumeStats>>,
+    /// Messages not consumed yet, over all of them.
+    pub total_diff: i64,
+}
+
+impl ConsumeStatsList {
+    /// In fastjson's form: a list of maps, each of one group.
+    pub fn encode(&self) -> Bytes {
+        let mut out = br#"{"brokerAddr":"#.to_vec();
+        write_json(&mut out, &self.broker_addr);
+        out.extend_from_slice(br#","consumeStatsList":["#);
+        for (index, (group, tables)) in self.groups.iter().enumerate() {
+            out.extend_from_slice(if index > 0 { b",{" } else { b"{" });
+            write_json(&mut out, group);
+            out.extend_from_slice(b":[");
+            for (index, table) in tables.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&table.encode());
+            }
+            out.extend_from_slice(b"]}");
+        }
+        out.extend_from_slice(br#"],"totalDiff":"#);
+        write_json(&mut out, &self.total_diff);
+        out.extend_from_slice(br#","totalInflightDiff":0}"#);
+        Bytes::from(out)
+    }
+}
+
 /// Answer of 222 and body of 220: new offsets by queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -198,6 +234,21 @@ mod tests {
         let read = ConsumeStats::decode(&text).unwrap();
         assert_eq!(read, stats);
         assert_eq!(read.total_diff(), 2);
+    }
+
+    #[test]
+    fn consumption_of_all_groups_is_a_list_of_maps() {
+        let mut list = ConsumeStatsList { broker_addr: "b:1".into(), ..Default::default() };
+        assert_eq!(
+            list.encode(),
+            r#"{"brokerAddr":"b:1","consumeStatsList":[],"totalDiff":0,"totalInflightDiff":0}"#
+        );
+        list.groups.insert("g".into(), vec![ConsumeStats::default(); 2]);
+        list.groups.insert("h".into(), vec![ConsumeStats::default()]);
+        let one = r#"{"consumeTps":0.0,"offsetTable":{}}"#;
+        let groups = format!(r#"[{{"g":[{one},{one}]}},{{"h":[{one}]}}]"#);
+        let text = String::from_utf8(list.encode().to_vec()).unwrap();
+        assert!(text.contains(&groups), "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ public final class Main {
             new ConsumerSuite(cluster, suffix).run(cases);
             new RetrySuite(cluster, suffix).run(cases);
             new AdminSuite(cluster, suffix).run(cases);
+            new OperatorSuite(cluster, suffix).run(cases);
             new FailoverSuite(cluster, suffix).run(cases);
         } catch (Throwable problem) {
             cases.run("set-up", () -> {
