@@ -321,7 +321,8 @@ fn donor() -> Snapshot {
     log.snapshots().save(boundary, b"donated").unwrap().to_raft()
 }
 
-type Seen = (u64, Vec<Entry>, (u64, u64), Position);
+/// Where the log begins, its entries, term and vote, its tail, and the term in which it ends.
+type Seen = (u64, Vec<Entry>, (u64, u64), Position, u64);
 
 fn look(log: &Log<SimDisk>) -> Seen {
     let (first, last) = (log.first_index().unwrap(), log.last_index().0);
@@ -332,7 +333,8 @@ fn look(log: &Log<SimDisk>) -> Seen {
     let state = log.initial_state().unwrap().hard_state;
     assert!(state.commit <= last, "commit {} of {last}", state.commit);
     assert!(state.commit >= first - 1, "commit {} before {first}", state.commit);
-    (first - 1, entries, (state.term, state.vote), log.tail())
+    let last_term = log.term(last).unwrap();
+    (first - 1, entries, (state.term, state.vote), log.tail(), last_term)
 }
 
 /// The log while a compaction is under way: `model` without the entries up to `start`.
@@ -344,11 +346,10 @@ fn compacted(model: &Model, start: u64) -> Model {
 
 /// Whether what was found is what `model` allows.
 fn allowed(seen: &Seen, model: &Model) -> bool {
-    let (start, entries, vote, _) = seen;
-    let last_term = entries.last().map_or(0, |entry| entry.term);
+    let (start, entries, vote, _, last_term) = seen;
     let vote_known = model.votes.iter().any(|known| {
-        // An entry of a newer term raises the term found.
-        *known == *vote || (known.0 < vote.0 && *vote == (last_term, 0))
+        // The newer term of an entry, or of the one that the log begins behind, raises the term found.
+        *known == *vote || (known.0 < vote.0 && *vote == (*last_term, 0))
     });
     *start == model.start
         && model.entries.starts_with(entries)
@@ -402,7 +403,7 @@ fn recover_and_check(driver: &Driver, seed: u64, again: Option<u64>) -> Result<(
     if look(&log) != seen {
         return Err("opening again gave another log".to_owned());
     }
-    let (start, mut entries, _, _) = seen;
+    let (start, mut entries, ..) = seen;
     let next = start + entries.len() as u64 + 1;
     let new = entry(next, 99, 900);
     log.append(std::slice::from_ref(&new)).map_err(|error| error.to_string())?;
