@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use support::cluster::Cluster;
 use support::process::Process;
 
-const JAVA_CASES: usize = 42;
+const JAVA_CASES: usize = 43;
 const PYTHON_CASES: usize = 18;
 /// Short enough to wait for; retries begin at the third.
 const DELAY_LEVELS: &str = "messageDelayLevel=1s 3s 1s 1s 1s";

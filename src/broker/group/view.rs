@@ -168,6 +168,13 @@ impl GroupView {
         locks.get(&(Arc::from(topic), queue_id)).cloned()
     }
 
+    /// Whether a client of the group holds a lock.
+    pub fn consumes_in_order(&self, group: &str, now_ms: i64) -> bool {
+        let state = self.shared.state.read();
+        let locks = state.locks().of_group(group);
+        locks.is_some_and(|locks| locks.values().any(|lock| lock.lasts(now_ms)))
+    }
+
     /// When a client was last granted a lock that it still has.
     pub fn last_lock_ms(&self, group: &str, client_id: &str) -> Option<i64> {
         let state = self.shared.state.read();

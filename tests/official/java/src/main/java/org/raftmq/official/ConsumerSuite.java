@@ -46,6 +46,7 @@ final class ConsumerSuite {
         send(MESSAGES);
         cases.run("orderly-consumer-keeps-order", this::inOrder);
         cases.run("orderly-consumers-share-and-take-over", this::inOrderShared);
+        cases.run("orderly-consumer-gives-up-into-dead-letters", this::inOrderGivesUp);
         cases.run("broadcast-reaches-every-consumer", this::broadcast);
         cases.run("pull-consumer-reads-all", this::pull);
         cases.run("lite-pull-subscribes-and-resumes", this::litePull);
@@ -90,6 +91,27 @@ final class ConsumerSuite {
         Cases.await(25_000, "the one left consumes all", () -> got.ids.containsAll(sent));
         Cases.equal(List.of(), got.mistakes, "mistakes");
         first.shutdown();
+    }
+
+    /** One message that never succeeds goes to the dead letters; what follows it is consumed then. */
+    private void inOrderGivesUp() throws Exception {
+        String own = group + "_ordered_gives_up";
+        DefaultMQPushConsumer consumer = cluster.consumer(own);
+        consumer.setMaxReconsumeTimes(1);
+        InOrder got = new InOrder(0);
+        String doomed = sent.iterator().next();
+        got.refuseAlways(doomed);
+        got.start(consumer, topic);
+        Set<String> others = new HashSet<>(sent);
+        others.remove(doomed);
+        Cases.await(30_000, "all others consumed", () -> got.ids.containsAll(others));
+        consumer.shutdown();
+        DefaultMQPushConsumer reader = cluster.consumer(own + "_dead");
+        Received dead = Received.start(reader, "%DLQ%" + own, "*");
+        Cases.await(30_000, "the dead letter", () -> !dead.byId.isEmpty());
+        MessageExt letter = dead.byId.values().iterator().next();
+        Cases.equal(doomed, letter.getProperty("ORIGIN_MESSAGE_ID"), "message");
+        reader.shutdown();
     }
 
     private int locked(DefaultMQPushConsumer consumer) {

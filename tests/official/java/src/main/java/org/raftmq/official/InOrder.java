@@ -23,11 +23,17 @@ final class InOrder {
     final Set<String> ids = ConcurrentHashMap.newKeySet();
     final List<String> mistakes = java.util.Collections.synchronizedList(new java.util.ArrayList<>());
     final AtomicInteger suspended = new AtomicInteger();
+    private volatile String doomed = "";
     /** How many messages are to be refused the first time. */
     private final AtomicInteger refuse;
 
     InOrder(int refuse) {
         this.refuse = new AtomicInteger(refuse);
+    }
+
+    /** A message that is refused every time. Its queue goes on behind it once it is given up. */
+    void refuseAlways(String id) {
+        doomed = id;
     }
 
     void start(DefaultMQPushConsumer consumer, String topic) throws Exception {
@@ -47,6 +53,9 @@ final class InOrder {
             mistakes.add("queue " + queue + " is with two consumers at once");
         }
         try {
+            if (message.getMsgId().equals(doomed)) {
+                return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+            }
             if (refuse.getAndDecrement() > 0) {
                 suspended.incrementAndGet();
                 return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
