@@ -139,9 +139,9 @@ impl fmt::Display for Parameters {
         let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; election {} ms, heartbeat \
-             {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, memory {} MiB, body up to {} B, apply \
-             lag up to {} ms, retention {}; \
+            "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; \
+             election {} ms, heartbeat {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, \
+             memory {} MiB, body up to {} B, apply lag up to {} ms, retention {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,

@@ -1,4 +1,5 @@
-//! A client that reports to a broker group how far a consumer group has come, always a little further, and reads it back.
+//! A client that reports to a broker group how far a consumer group has come, always a little further, and
+//! reads it back.
 //!
 //! It asks any member, whoever leads.
 //!
