@@ -96,6 +96,14 @@ impl Node {
 
     /// Opens, replays the log and leads.
     fn start(disk: Disk) -> Node {
+        let mut node = Node::open(disk);
+        node.replay();
+        node.group.sequencer.begin_term(node.term);
+        node
+    }
+
+    /// Opens, and stands where the checkpoint does.
+    fn open(disk: Disk) -> Node {
         let heard = Arc::new(Heard::default());
         let group = open(GroupOptions {
             log: Arc::new(disk.log.clone()),
@@ -109,7 +117,7 @@ impl Node {
             sink: Arc::clone(&heard) as Arc<dyn EffectsSink>,
         })
         .unwrap();
-        let mut node = Node {
+        Node {
             disk,
             group,
             heard,
@@ -119,10 +127,7 @@ impl Node {
             payload_bytes_target: 1 << 20,
             now_ms: 1_000,
             term: Term(1),
-        };
-        node.replay();
-        node.group.sequencer.begin_term(node.term);
-        node
+        }
     }
 
     /// Another start from what is on disk, orderly or not.

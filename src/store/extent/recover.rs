@@ -38,6 +38,7 @@ impl Extents {
         let mut files = extents.usable_files(first)?;
         let applied_at = extents.last_byte(applied)?.unwrap_or(first);
         extents.indexed.store(applied.0, Ordering::Release);
+        extents.leave_to_replay(&mut files, applied_at);
         // A file behind the first gap that replay will not fill would leave that gap.
         let open_number = extents.first_open(&files, applied_at);
         let stale = files.split_off(&open_number);
@@ -95,6 +96,20 @@ impl Extents {
             self.remove_file(number);
         }
         Ok(files)
+    }
+
+    /// Removes damaged files of extents that are not applied as a whole: made again from what is applied,
+    /// as others are when they are asked, they would lack the rest for ever, because replay leaves closed
+    /// extents as they are.
+    fn leave_to_replay(&self, files: &mut BTreeMap<u64, ExtentFile>, applied_at: Position) {
+        files.retain(|&number, file| {
+            let stays = number < self.number_of(applied_at) || file.intact();
+            if !stays {
+                tracing::warn!(number, "an extent's index is damaged and is made again by replay");
+                self.remove_file(number);
+            }
+            stays
+        });
     }
 
     /// Number of the extent that is to be open: the first without file at or above the last

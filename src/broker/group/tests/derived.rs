@@ -86,6 +86,29 @@ fn damaged_files_are_made_again() {
     assert_eq!(again, good);
 }
 
+/// Found by the simulation: made again from the entries applied so far, it stayed without the others.
+#[test]
+fn a_damaged_file_that_replay_is_within_is_made_again_whole() {
+    let node = filled(60);
+    let mut old = filled(20);
+    old.disk.log = node.disk.log.clone();
+    old.disk.files = node.disk.files.clone();
+    let disk = old.disk.clone();
+    drop(old);
+    let mut again = Node::open(disk.clone());
+    let number = again.group.view.max_position().0 / EXTENT_BYTES;
+    drop(again);
+    let name = format!("{number:020}.index");
+    disk.files.damage(&name, |file| *file.last_mut().unwrap() ^= 1);
+    again = Node::open(disk);
+    // Somebody reads before the log is replayed.
+    let early = again.visible();
+    assert!(early.iter().any(|(_, _, (_, max), _)| *max > 0));
+    again.replay();
+    same(&node, &again);
+    assert_eq!(node.disk.files.names(), again.disk.files.names());
+}
+
 #[test]
 fn files_of_a_tail_that_was_lost_are_not_used() {
     let mut node = filled(30);
