@@ -23,7 +23,7 @@ use raftmq::broker::{Broker, BrokerError};
 use raftmq::config::{BrokerConfig, Configuration, MemoryShares, NamesrvConfig};
 use raftmq::namesrv::NameServer;
 use raftmq::replication::{Listen, ReplicaStatus};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::invariants::Findings;
@@ -111,7 +111,8 @@ pub struct Member {
     pub memory: MemoryShares,
     running: Mutex<Running>,
     slot: Arc<Mutex<Slot>>,
-    stop: Arc<Notify>,
+    /// Whether this life of its process has been asked to stop.
+    stop: watch::Sender<bool>,
     /// Power is about to go during one of its disk calls.
     doomed: AtomicBool,
     /// Exit codes that faults explain.
@@ -257,6 +258,7 @@ impl Cluster {
         *member.slot() = Slot::default();
         member.set_running(Running::Down);
         member.doomed.store(false, Ordering::Relaxed);
+        member.stop.send_replace(false);
         // What it said in its last moments.
         let _ = member.machine.take_fatal();
     }
@@ -309,8 +311,10 @@ impl Cluster {
         if member.running() != Running::Up || !member.has_started() {
             return;
         }
+        if member.stop.send_replace(true) {
+            return;
+        }
         self.trace.tell(format_args!("{} is asked to stop", member.machine.name));
-        member.stop.notify_one();
         let stopped = async {
             while !member.slot().stopped && member.running() == Running::Up {
                 sleep(WATCH).await;
@@ -489,7 +493,7 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let groups = parameters.groups;
     let machine =
         Machine::new(&name, groups, parameters.seed, parameters.disk.clone(), interval, flaw);
-    let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), Arc::new(Notify::new()));
+    let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), watch::Sender::new(false));
     let settings = (0..groups).map(|group| broker_settings(parameters, group, number));
     let configs: Vec<BrokerConfig> = settings
         .map(|text| {
@@ -500,8 +504,8 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let log_dirs = log_dirs.collect();
     let memory = configs[0].memory_shares();
     let init = {
-        let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), Arc::clone(&stop));
-        move || serve(machine.clone(), configs.clone(), Arc::clone(&slot), Arc::clone(&stop))
+        let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), stop.clone());
+        move || serve(machine.clone(), configs.clone(), Arc::clone(&slot), stop.subscribe())
     };
     let ip = member_ip(number).parse().expect("an address");
     let node = Handle::current().create_node().name(&name).ip(ip).init(init).build().id();
@@ -526,7 +530,7 @@ async fn serve(
     machine: Machine,
     configs: Vec<BrokerConfig>,
     slot: Arc<Mutex<Slot>>,
-    stop: Arc<Notify>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let slot = || slot.lock().unwrap_or_else(PoisonError::into_inner);
     let mut brokers = Vec::new();
@@ -545,7 +549,8 @@ async fn serve(
             }
         }
     }
-    stop.notified().await;
+    // An error means that the run is over.
+    let _ = stop.wait_for(|asked| *asked).await;
     join_all(brokers.into_iter().map(Broker::shutdown)).await;
     slot().stopped = true;
     pending::<()>().await;
