@@ -81,7 +81,12 @@ impl Parameters {
         let groups = Dice::of(seed, "groups").pick(&[1, 1, 1, 2, 3]);
         let fewer_members = |members: usize| if groups > 1 { 3 } else { members };
         let shorter = |seconds: u64| seconds * 2 / (groups as u64 + 1);
-        let survived = |kind: &Kind| !flush_async || !kind.takes_power();
+        // Bits flip where every member keeps everything, which few seeds draw by themselves.
+        let keeps_all = faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4);
+        let survived = |kind: &Kind| {
+            let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk);
+            (!flush_async || !kind.takes_power()) && (!keeps_all || !takes_copy)
+        };
         Parameters {
             seed,
             groups,
@@ -99,7 +104,7 @@ impl Parameters {
             apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
             buggify: !Dice::of(seed, "choices").one_in(3),
             flush_async,
-            retention: dice.one_in(2),
+            retention: dice.one_in(2) && !keeps_all,
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),

@@ -27,8 +27,8 @@ impl Rot {
 }
 
 /// Flips a bit in one to three entries of a full segment of a machine's member of a group, and in the
-/// segment's index if
-/// told so: opening the log then reads the segment. None when there is nothing that may be hit.
+/// segment's index if told so: opening the log then reads the segment. None when there is nothing that
+/// may be hit.
 pub fn rot(
     cluster: &Cluster,
     number: usize,
