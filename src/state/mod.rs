@@ -283,9 +283,10 @@ impl State {
 
     fn resets_taken(&mut self, taken: &command::CommitOffsets) {
         for offset in &taken.offsets {
-            let names = self.offsets.names(&offset.group, &offset.topic);
-            if self.offsets.taken(names.clone(), offset.queue_id, offset.offset) {
-                self.changed.insert(Key::Offsets(names.0, names.1));
+            let CommittedOffset { group, topic, queue_id, offset } = offset;
+            if self.offsets.taken(group, topic, *queue_id, *offset) {
+                let (group, topic) = self.offsets.names(group, topic);
+                self.changed.insert(Key::Offsets(group, topic));
             }
         }
     }

@@ -12,12 +12,15 @@ use std::sync::Arc;
 /// Committed offsets of one group in one topic, by queue id.
 pub type QueueProgress = BTreeMap<i32, i64>;
 
+/// By group and topic.
+type ByGroup = BTreeMap<Arc<str>, BTreeMap<Arc<str>, QueueProgress>>;
+
 /// All committed offsets: group, topic, queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offsets {
-    by_group: BTreeMap<Arc<str>, BTreeMap<Arc<str>, QueueProgress>>,
-    /// Resets that the group does not know of yet, by group and topic.
-    resets: BTreeMap<(Arc<str>, Arc<str>), QueueProgress>,
+    by_group: ByGroup,
+    /// Resets that the group does not know of yet.
+    resets: ByGroup,
 }
 
 impl Offsets {
@@ -38,31 +41,25 @@ impl Offsets {
 
     /// The resets of a group in a topic that still stand.
     pub(super) fn resets_in(&self, group: &str, topic: &str) -> Option<&QueueProgress> {
-        if self.resets.is_empty() {
-            return None;
-        }
-        self.resets.get(&(Arc::from(group), Arc::from(topic)))
+        self.resets.get(group)?.get(topic)
     }
 
     /// A reset of what was set just before stands from now on.
     pub(super) fn stand(&mut self, names: (Arc<str>, Arc<str>), queue_id: i32, offset: i64) {
-        self.resets.entry(names).or_default().insert(queue_id, offset);
+        let topics = self.resets.entry(names.0).or_default();
+        topics.entry(names.1).or_default().insert(queue_id, offset);
     }
 
     /// The group took the reset to that offset; whether there was one.
-    pub(super) fn taken(
-        &mut self,
-        names: (Arc<str>, Arc<str>),
-        queue_id: i32,
-        offset: i64,
-    ) -> bool {
-        let Some(resets) = self.resets.get_mut(&names) else { return false };
+    pub(super) fn taken(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> bool {
+        let topics = self.resets.get_mut(group);
+        let Some(resets) = topics.and_then(|topics| topics.get_mut(topic)) else { return false };
         if resets.get(&queue_id) != Some(&offset) {
             return false;
         }
         resets.remove(&queue_id);
         if resets.is_empty() {
-            self.resets.remove(&names);
+            remove(&mut self.resets, group, topic);
         }
         true
     }
@@ -125,28 +122,33 @@ impl Offsets {
         let (group, topic): (Arc<str>, Arc<str>) = (Arc::from(group), Arc::from(topic));
         self.by_group.entry(Arc::clone(&group)).or_default().insert(Arc::clone(&topic), progress);
         if !resets.is_empty() {
-            self.resets.insert((group, topic), resets);
+            self.resets.entry(group).or_default().insert(topic, resets);
         }
     }
 
     /// Forgets a group; the topics it had offsets in.
     pub(super) fn remove_group(&mut self, group: &str) -> Vec<Arc<str>> {
-        self.resets.retain(|(of, _), _| **of != *group);
+        self.resets.remove(group);
         self.by_group.remove(group).map(|t| t.into_keys().collect()).unwrap_or_default()
     }
 
     /// Forgets a topic; the groups that had offsets in it.
     pub(super) fn remove_topic(&mut self, topic: &str) -> Vec<Arc<str>> {
-        self.resets.retain(|(_, of), _| **of != *topic);
         let groups: Vec<Arc<str>> = self.groups_of(topic).cloned().collect();
         for group in &groups {
-            if let Some(topics) = self.by_group.get_mut(group) {
-                topics.remove(topic);
-                if topics.is_empty() {
-                    self.by_group.remove(group);
-                }
-            }
+            remove(&mut self.by_group, group, topic);
+            remove(&mut self.resets, group, topic);
         }
         groups
+    }
+}
+
+/// Forgets a group's topic; a group without topics is not kept.
+fn remove(by_group: &mut ByGroup, group: &str, topic: &str) {
+    if let Some(topics) = by_group.get_mut(group) {
+        topics.remove(topic);
+        if topics.is_empty() {
+            by_group.remove(group);
+        }
     }
 }
