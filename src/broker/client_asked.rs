@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use raft_log::Position;
 use tokio::time::Duration;
 
 use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::fields::required;
+use super::view;
 use crate::protocol::code::{request, response};
 use crate::protocol::message_id::OffsetMessageId;
 use crate::remoting::{Connection, InvokeError, RemotingCommand};
@@ -39,12 +39,7 @@ pub async fn consume_directly(core: &Core, command: &RemotingCommand) -> Outcome
     if let Some(id) = command.ext_fields.get("msgId").filter(|id| !id.is_empty()) {
         let id =
             OffsetMessageId::decode(id).map_err(|error| Failure::invalid(error.to_string()))?;
-        let position = u64::try_from(id.offset).ok().map(Position);
-        let record = position.and_then(|position| core.view.message_at(position));
-        ask.body = record.ok_or_else(|| {
-            let remark = format!("can not find message by the offset: {}", id.offset);
-            Failure::new(response::SYSTEM_ERROR, remark)
-        })?;
+        ask.body = view::stored_at(core, id.offset)?;
     }
     pass_on(&channel, ask, group).await
 }

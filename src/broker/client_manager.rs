@@ -328,10 +328,8 @@ impl<C: ClientChannel> ClientManager<C> {
     pub fn describe_consumers(&self, group: &str) -> Option<GroupDescription<C>> {
         let tables = self.tables.lock();
         let group = tables.consumers.get(group).filter(|group| !group.members.is_empty())?;
-        let mut members: Vec<_> = group.members.values().cloned().collect();
-        members.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         Some(GroupDescription {
-            members,
+            members: sorted(&group.members),
             subscriptions: group.subscriptions.clone(),
             consume_type: group.consume_type,
             message_model: group.message_model,
@@ -341,21 +339,13 @@ impl<C: ClientChannel> ClientManager<C> {
 
     /// Members of a producer group; empty if there are none.
     pub fn producers(&self, group: &str) -> Vec<Member<C>> {
-        let tables = self.tables.lock();
-        let members = tables.producers.get(group).into_iter().flat_map(HashMap::values);
-        let mut members: Vec<_> = members.cloned().collect();
-        members.sort_by(|a, b| a.client_id.cmp(&b.client_id));
-        members
+        self.tables.lock().producers.get(group).map(sorted).unwrap_or_default()
     }
 
     /// Every producer group with its members.
     pub fn all_producers(&self) -> BTreeMap<String, Vec<Member<C>>> {
-        let groups: Vec<String> = self.tables.lock().producers.keys().cloned().collect();
-        let members = groups.into_iter().map(|group| {
-            let members = self.producers(&group);
-            (group, members)
-        });
-        members.collect()
+        let tables = self.tables.lock();
+        tables.producers.iter().map(|(group, members)| (group.clone(), sorted(members))).collect()
     }
 
     /// Groups with a subscription to a topic.
@@ -465,6 +455,12 @@ impl<C: ClientChannel> ConsumerGroup<C> {
         self.subscriptions.retain(|topic, _| topics.iter().any(|data| data.topic == *topic));
         changed || self.subscriptions.len() != before
     }
+}
+
+fn sorted<C>(members: &HashMap<u64, Member<C>>) -> Vec<Member<C>> {
+    let mut members: Vec<_> = members.values().cloned().collect();
+    members.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    members
 }
 
 /// The subscription with the hashes of its tags, which some clients leave to the broker.

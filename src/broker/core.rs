@@ -96,23 +96,38 @@ impl Core {
         self.replica.leader_client_addr()
     }
 
-    /// Proposes a command and waits until it is applied.
-    pub fn propose(&self, command: Command) -> impl Future<Output = Result<(), Refusal>> + use<> {
+    /// Proposes something at once; the future waits for its outcome. `refused` makes one of a refusal.
+    pub fn ask<O, F>(
+        &self,
+        proposal: F,
+        refused: fn(Refusal) -> O,
+    ) -> impl Future<Output = O> + use<O, F>
+    where
+        O: Send + 'static,
+        F: FnOnce(Box<dyn FnOnce(O) + Send>) -> Proposal,
+    {
         let (tell, told) = oneshot::channel();
         let reply = Box::new(move |outcome| {
             // Nobody waits any more when the request was given up.
             let _ = tell.send(outcome);
         });
-        let refused = self.replica.propose(Proposal::Command { command, reply }).err();
+        let rejected = self.replica.propose(proposal(reply)).err();
         async move {
-            match refused {
-                Some((_, refusal)) => Err(refusal),
-                None => match told.await {
-                    Ok(CommandOutcome::Applied { .. }) => Ok(()),
-                    Ok(CommandOutcome::Refused(refusal)) => Err(refusal),
-                    // Dropped unanswered only when the replica is torn down.
-                    Err(_) => Err(Refusal::Unknown),
-                },
+            match rejected {
+                Some((_, refusal)) => refused(refusal),
+                // Dropped unanswered only when the replica is torn down.
+                None => told.await.unwrap_or_else(|_| refused(Refusal::Unknown)),
+            }
+        }
+    }
+
+    /// Proposes a command and waits until it is applied.
+    pub fn propose(&self, command: Command) -> impl Future<Output = Result<(), Refusal>> + use<> {
+        let asked = self.ask(|reply| Proposal::Command { command, reply }, CommandOutcome::Refused);
+        async move {
+            match asked.await {
+                CommandOutcome::Applied { .. } => Ok(()),
+                CommandOutcome::Refused(refusal) => Err(refusal),
             }
         }
     }

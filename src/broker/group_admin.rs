@@ -8,7 +8,6 @@ use super::fields::{flag, required};
 use crate::protocol::body::{
     ConsumeStats, ConsumeStatsList, GroupList, OffsetWrapper, SubscriptionGroupWrapper,
 };
-use crate::protocol::code::response;
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::group::SubscriptionGroupConfig;
 use crate::protocol::names;
@@ -83,10 +82,7 @@ pub async fn consume_stats(core: &Core, command: &RemotingCommand) -> Outcome {
     }
     let stats = stats_of(core, group, topics.iter().map(String::as_str))?;
     if topics.is_empty() && core.view.group(group).is_none() {
-        return Err(Failure::new(
-            response::SUBSCRIPTION_GROUP_NOT_EXIST,
-            format!("subscription group [{group}] does not exist"),
-        ));
+        return Err(Failure::no_group(group));
     }
     Ok(success_with(stats.encode()))
 }

@@ -364,27 +364,25 @@ fn first_look(core: &Arc<Core>, mut pull: Pull) {
 /// A client that parked many pulls and reads no answers gets no more messages queued for it: answers
 /// of a few bytes tell it to ask again.
 fn ask_again(core: &Core, pull: Pull) {
-    let later = FetchResult {
-        status: FetchStatus::NoMatchedMessage,
+    let later = without_messages(core, &pull, FetchStatus::NoMatchedMessage, pull.offset);
+    answer(core, pull, response::PULL_RETRY_IMMEDIATELY, &later);
+}
+
+/// What a pull is answered whose queue was not looked into.
+fn without_messages(core: &Core, pull: &Pull, status: FetchStatus, next: i64) -> FetchResult {
+    FetchResult {
+        status,
         records: bytes::Bytes::new(),
         message_count: 0,
-        next_begin_offset: pull.offset,
+        next_begin_offset: next,
         min_offset: core.view.min_offset(&pull.topic, pull.queue_id).unwrap_or(0),
         max_offset: core.view.max_offset(&pull.topic, pull.queue_id),
-    };
-    answer(core, pull, response::PULL_RETRY_IMMEDIATELY, &later);
+    }
 }
 
 /// Sends a consumer where an operator has put its group.
 fn go_there(core: &Core, pull: Pull, offset: i64) {
-    let moved = FetchResult {
-        status: FetchStatus::OffsetReset,
-        records: bytes::Bytes::new(),
-        message_count: 0,
-        next_begin_offset: offset,
-        min_offset: core.view.min_offset(&pull.topic, pull.queue_id).unwrap_or(0),
-        max_offset: core.view.max_offset(&pull.topic, pull.queue_id),
-    };
+    let moved = without_messages(core, &pull, FetchStatus::OffsetReset, offset);
     answer(core, pull, response::PULL_OFFSET_MOVED, &moved);
 }
 

@@ -40,7 +40,7 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
     let mut free = Vec::new();
     let mut releases = Vec::new();
     for queue in &wanted {
-        let name = QueueName { topic: queue.topic.clone(), queue_id: queue.queue_id };
+        let name = name(queue);
         match core.view.queue_lock(group, &queue.topic, queue.queue_id) {
             Some(lock) if *lock.client_id != *client_id && lock.lasts(now_ms) => {
                 if is_gone(core, group, &lock, now_ms) {
@@ -64,11 +64,7 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
         locked.await?;
         drop(released);
     }
-    let held = |queue: &&&MessageQueue| {
-        let lock = core.view.queue_lock(group, &queue.topic, queue.queue_id);
-        lock.is_some_and(|lock| *lock.client_id == *client_id)
-    };
-    let held = wanted.iter().filter(held).map(|queue| (*queue).clone()).collect();
+    let held = wanted.into_iter().filter(|queue| holds(core, &request, queue)).cloned().collect();
     Ok(success_with(LockBatchResponse { locked: held }.encode()))
 }
 
@@ -76,13 +72,8 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
 pub async fn unlock(core: &Core, command: &RemotingCommand) -> Outcome {
     let request = parse(&command.body)?;
     let (group, client_id) = (&*request.consumer_group, &*request.client_id);
-    let holds = |queue: &&MessageQueue| {
-        let lock = core.view.queue_lock(group, &queue.topic, queue.queue_id);
-        lock.is_some_and(|lock| *lock.client_id == *client_id)
-    };
-    let name =
-        |queue: &MessageQueue| QueueName { topic: queue.topic.clone(), queue_id: queue.queue_id };
-    let queues: Vec<QueueName> = request.mq_set.iter().filter(holds).map(name).collect();
+    let held = request.mq_set.iter().filter(|queue| holds(core, &request, queue));
+    let queues: Vec<QueueName> = held.map(name).collect();
     if !queues.is_empty() {
         core.propose(Command::release_locks(group, client_id, queues, i64::MAX)).await?;
     }
@@ -126,6 +117,16 @@ pub fn left(core: &Arc<Core>, departures: Vec<Departure>, may_return: bool) {
 fn is_gone(core: &Core, group: &str, lock: &QueueLock, now_ms: i64) -> bool {
     let gone_at_ms = lock.granted_ms + LOCK_BELIEF_MS + ANSWER_ON_ITS_WAY_MS;
     now_ms >= gone_at_ms && !core.clients.is_member(group, &lock.client_id)
+}
+
+/// Whether who asks holds the queue's lock.
+fn holds(core: &Core, request: &LockBatchRequest, queue: &MessageQueue) -> bool {
+    let lock = core.view.queue_lock(&request.consumer_group, &queue.topic, queue.queue_id);
+    lock.is_some_and(|lock| *lock.client_id == *request.client_id)
+}
+
+fn name(queue: &MessageQueue) -> QueueName {
+    QueueName { topic: queue.topic.clone(), queue_id: queue.queue_id }
 }
 
 fn exists(core: &Core, queue: &MessageQueue) -> bool {

@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use raft_log::{Position, Term};
-use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::core::Core;
@@ -222,7 +221,9 @@ fn batch(
             batch.messages.push(DueMessages { topic, queue_id, messages: Default::default() });
             batch.messages.len() - 1
         });
-        batch.messages[at].messages.push(delivered(core, stretch, &record));
+        // As it was sent. Its properties keep what they say about the delay, as in RocketMQ; nothing reads
+        // that again.
+        batch.messages[at].messages.push(NewMessage::like(&record, stretch, core.address));
     }
     Ok((batch.until > next).then_some(batch))
 }
@@ -241,36 +242,13 @@ fn destination<'a>(record: &RecordView<'a>) -> Option<(&'a str, i32)> {
     possible.then_some((topic, queue_id))
 }
 
-/// The message as consumers get it: as it was sent. Its properties keep what they say about the delay,
-/// as in RocketMQ; nothing reads that again.
-fn delivered(core: &Core, stretch: &Bytes, record: &RecordView<'_>) -> NewMessage {
-    NewMessage {
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp_ms: record.born_timestamp_ms,
-        born_host: record.born_host,
-        store_host: core.address,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: record.prepared_transaction_offset,
-        body: stretch.slice_ref(record.body),
-        properties: stretch.slice_ref(record.properties),
-    }
-}
-
 async fn propose(core: &Core, queue_id: i32, from: i64, batch: Batch) -> Look {
     let Batch { messages, until, due_ms } = batch;
-    let (tell, told) = oneshot::channel();
-    let reply = Box::new(move |outcome| {
-        // Nobody waits any more when the broker stops.
-        let _ = tell.send(outcome);
-    });
-    let delivery = DeliveryProposal { queue_id, from, until, due_ms, messages, reply };
-    let outcome = match core.replica.propose(Proposal::Delivery(delivery)) {
-        Ok(()) => told.await.unwrap_or(DeliveryOutcome::Refused(Refusal::Unknown)),
-        Err((_, refusal)) => DeliveryOutcome::Refused(refusal),
+    let delivery = |reply| {
+        Proposal::Delivery(DeliveryProposal { queue_id, from, until, due_ms, messages, reply })
     };
     let level = level_of_queue(queue_id);
-    match outcome {
+    match core.ask(delivery, DeliveryOutcome::Refused).await {
         DeliveryOutcome::Delivered { discarded } => {
             if discarded > 0 {
                 tracing::warn!(level, discarded, "delayed messages went with their topics");

@@ -10,9 +10,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use raft_log::Position;
 use smallvec::smallvec;
-use tokio::sync::oneshot;
 
 use super::answer::{Failure, Outcome, success};
 use super::core::Core;
@@ -30,7 +30,6 @@ use crate::protocol::record::RecordView;
 use crate::protocol::topic::{TopicConfig, permission};
 use crate::remoting::RemotingCommand;
 use crate::remoting::header::SendBackHeader;
-use crate::replication::machine::Refusal;
 
 /// Delay level of the first attempt that a message comes again; the next ones have the next levels.
 const FIRST_LEVEL: i32 = 3;
@@ -75,8 +74,7 @@ pub async fn take(core: &Core, command: &RemotingCommand) -> Outcome {
         false => (names::retry_topic(&header.group), group.retry_queue_nums),
     };
     let (destination, mut create_topics) = destination(core, &topic, queues)?;
-    let mut message = again(core, &record, origin_topic, dead);
-    message.body = bytes.slice_ref(record.body);
+    let mut message = again(core, &bytes, &record, origin_topic, dead);
     let place = if dead {
         destination
     } else {
@@ -129,8 +127,14 @@ fn destination(
     Ok((Place { topic: name, queue_id }, create_topics))
 }
 
-/// The message as it comes again, but for its body and its delay.
-fn again(core: &Core, record: &RecordView<'_>, origin_topic: &str, dead: bool) -> NewMessage {
+/// The message as it comes again, but for its delay. `stored` holds the record.
+fn again(
+    core: &Core,
+    stored: &Bytes,
+    record: &RecordView<'_>,
+    origin_topic: &str,
+    dead: bool,
+) -> NewMessage {
     let own_id =
         OffsetMessageId { store_host: record.store_host, offset: record.physical_offset }.text();
     let origin_id = record.property(ORIGIN_MESSAGE_ID).unwrap_or(own_id.as_str());
@@ -151,15 +155,10 @@ fn again(core: &Core, record: &RecordView<'_>, origin_topic: &str, dead: bool) -
         properties::append(&mut text, DLQ_ORIGIN_MESSAGE_ID, origin_id);
     }
     NewMessage {
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp_ms: record.born_timestamp_ms,
-        born_host: record.born_host,
-        store_host: core.address,
         reconsume_times: record.reconsume_times.saturating_add(1),
         prepared_transaction_offset: 0,
-        body: bytes::Bytes::new(),
         properties: text.freeze(),
+        ..NewMessage::like(record, stored, core.address)
     }
 }
 
@@ -170,22 +169,12 @@ async fn store(
     message: NewMessage,
 ) -> Result<(), Failure> {
     let bytes = message.body.len() as u64;
-    let (tell, told) = oneshot::channel();
-    let proposal = MessagesProposal {
-        topic: place.topic,
-        create_topics,
-        messages: smallvec![message],
-        queue_id: place.queue_id,
-        reply: Box::new(move |outcome| {
-            // Nobody waits any more when the request was given up.
-            let _ = tell.send(outcome);
-        }),
+    let Place { topic, queue_id } = place;
+    let messages = smallvec![message];
+    let proposal = |reply| {
+        Proposal::Messages(MessagesProposal { topic, create_topics, messages, queue_id, reply })
     };
-    let outcome = match core.replica.propose(Proposal::Messages(proposal)) {
-        Ok(()) => told.await.unwrap_or(SendOutcome::Refused(Refusal::Unknown)),
-        Err((_, refusal)) => SendOutcome::Refused(refusal),
-    };
-    match outcome {
+    match core.ask(proposal, SendOutcome::Refused).await {
         SendOutcome::Stored(_) => {
             core.stats.put_messages.add(1);
             core.stats.put_bytes.add(bytes);

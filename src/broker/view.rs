@@ -22,15 +22,16 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// The message stored at a position.
 pub fn by_id(core: &Core, command: &RemotingCommand) -> Outcome {
-    let offset: i64 = value(command, "offset")?;
+    Ok(success_with(stored_at(core, value(command, "offset")?)?))
+}
+
+/// The record of the message that begins at an offset of the log.
+pub fn stored_at(core: &Core, offset: i64) -> Result<Bytes, Failure> {
     let position = u64::try_from(offset).ok().map(Position);
-    match position.and_then(|position| core.view.message_at(position)) {
-        Some(record) => Ok(success_with(record)),
-        None => {
-            let remark = format!("can not find message by the offset: {offset}");
-            Err(Failure::new(response::SYSTEM_ERROR, remark))
-        }
-    }
+    position.and_then(|position| core.view.message_at(position)).ok_or_else(|| {
+        let remark = format!("can not find message by the offset: {offset}");
+        Failure::new(response::SYSTEM_ERROR, remark)
+    })
 }
 
 /// Messages of a topic with a key, stored within a span of time.

@@ -189,6 +189,21 @@ pub(super) fn records_bytes(topic: &str, messages: &[NewMessage]) -> Option<usiz
 }
 
 impl NewMessage {
+    /// A message like a stored one, for this broker to store again. `stored` holds the record.
+    pub fn like(record: &record::RecordView<'_>, stored: &Bytes, store_host: SocketAddr) -> Self {
+        NewMessage {
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp_ms: record.born_timestamp_ms,
+            born_host: record.born_host,
+            store_host,
+            reconsume_times: record.reconsume_times,
+            prepared_transaction_offset: record.prepared_transaction_offset,
+            body: stored.slice_ref(record.body),
+            properties: stored.slice_ref(record.properties),
+        }
+    }
+
     /// About how many bytes it keeps in memory.
     pub(super) fn weight(&self) -> usize {
         self.body.len() + self.properties.len() + OVERHEAD_BYTES
