@@ -574,19 +574,25 @@ fn a_full_disk_is_told_before_anything_is_promised_and_ends_in_a_clear_error() {
     panic!("the disk never filled up");
 }
 
+/// A log with entries up to the index returned, the hundredth at most: then it has no room ahead.
+fn filled(disk: &SimDisk, room_bytes: u64) -> (Log<SimDisk>, u64) {
+    let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
+    disk.set_capacity_bytes(Some(room_bytes));
+    let mut index = 0;
+    while log.check_space().is_ok() && index < 100 {
+        index += 1;
+        log.append(&[entry(index, 1, 4000)]).unwrap();
+        log.begin_sync().wait().unwrap();
+    }
+    (log, index)
+}
+
 #[test]
 fn a_full_disk_is_forgotten_when_there_is_room_again() {
     let mut refused = 0;
     for room_bytes in (0..3 * SEGMENT_BYTES_MIN).step_by(4096) {
         let disk = SimDisk::new();
-        let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
-        disk.set_capacity_bytes(Some(room_bytes));
-        let mut index = 0;
-        while log.check_space().is_ok() && index < 100 {
-            index += 1;
-            log.append(&[entry(index, 1, 4000)]).unwrap();
-            log.begin_sync().wait().unwrap();
-        }
+        let (mut log, index) = filled(&disk, room_bytes);
         refused += usize::from(index < 100);
         // Looked for in vain, and then found.
         log.look_for_space().unwrap();
@@ -607,14 +613,7 @@ fn a_full_disk_that_fails_is_told_to_who_looks_for_space() {
     let mut told = 0;
     for room_bytes in (0..3 * SEGMENT_BYTES_MIN).step_by(4096) {
         let disk = SimDisk::new();
-        let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
-        disk.set_capacity_bytes(Some(room_bytes));
-        let mut index = 0;
-        while log.check_space().is_ok() && index < 100 {
-            index += 1;
-            log.append(&[entry(index, 1, 4000)]).unwrap();
-            log.begin_sync().wait().unwrap();
-        }
+        let (log, _) = filled(&disk, room_bytes);
         disk.fail_next_write();
         disk.set_capacity_bytes(None);
         // This look meets the failure if it writes, the next one tells of it.

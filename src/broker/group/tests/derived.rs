@@ -31,6 +31,12 @@ impl Group {
     }
 }
 
+/// What a power failure leaves of a node: the checkpoint of some time ago, all extents' files.
+fn with_checkpoint_of(old: &Node, node: &Node) -> Disk {
+    let (log, files) = (node.disk.log.clone(), node.disk.files.clone());
+    Disk { log, files, ..old.disk.clone() }
+}
+
 #[test]
 fn with_everything_derived_deleted_all_comes_back() {
     let node = filled(60);
@@ -59,12 +65,8 @@ fn a_restart_reads_no_more_than_its_share_of_the_log() {
 #[test]
 fn a_restart_without_a_last_checkpoint_replays_and_agrees() {
     let node = filled(60);
-    // What a power failure leaves: the checkpoint of some time ago, all extents' files.
-    let mut old = filled(20);
-    old.disk.log = node.disk.log.clone();
-    old.disk.files = node.disk.files.clone();
-    let disk = old.disk.clone();
-    let again = Node::start(disk);
+    let old = filled(20);
+    let again = Node::start(with_checkpoint_of(&old, &node));
     same(&node, &again);
 }
 
@@ -90,10 +92,8 @@ fn damaged_files_are_made_again() {
 #[test]
 fn a_damaged_file_that_replay_is_within_is_made_again_whole() {
     let node = filled(60);
-    let mut old = filled(20);
-    old.disk.log = node.disk.log.clone();
-    old.disk.files = node.disk.files.clone();
-    let disk = old.disk.clone();
+    let old = filled(20);
+    let disk = with_checkpoint_of(&old, &node);
     drop(old);
     let mut again = Node::open(disk.clone());
     let number = again.group.view.max_position().0 / EXTENT_BYTES;
