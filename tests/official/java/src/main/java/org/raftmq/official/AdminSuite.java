@@ -8,7 +8,6 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -32,9 +31,7 @@ final class AdminSuite {
     }
 
     void run(Cases cases) throws Exception {
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, 2, 2, 6));
-        }
+        Cluster.createTopic(admin, topic, 2);
         cases.run("queue-offsets", this::queueOffsets);
         cases.run("topic-statistics", this::topicStatistics);
         cases.run("create-group", this::createGroup);
@@ -104,15 +101,7 @@ final class AdminSuite {
         Cases.equal(1, members.size(), "connected consumers");
         // An orderly shutdown commits the offsets.
         consumer.shutdown();
-        Cases.await(10_000, "nothing left to consume", () -> {
-            try {
-                var progress = admin.examineConsumeStats(group, topic);
-                return progress.getOffsetTable().size() == 2
-                        && progress.computeTotalDiff() == 0;
-            } catch (Exception notYet) {
-                return false;
-            }
-        });
+        Cluster.awaitNothingLeft(10_000, admin, group, topic, 2);
     }
 
     private void topicList() throws Exception {
@@ -122,9 +111,7 @@ final class AdminSuite {
 
     private void deleteTopic() throws Exception {
         String doomed = topic + "_doomed";
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(doomed, 2, 2, 6));
-        }
+        Cluster.createTopic(admin, doomed, 2);
         producer.send(new Message(doomed, "x".getBytes(UTF_8)));
         // As mqadmin does: every member is told, followers included, then the NameServers.
         for (String name : admin.examineBrokerClusterInfo().getClusterAddrTable().keySet()) {

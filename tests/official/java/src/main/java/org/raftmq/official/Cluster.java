@@ -6,6 +6,7 @@ import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
@@ -80,6 +81,27 @@ final class Cluster {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setPullThreadNums(4);
         return consumer;
+    }
+
+    /** Creates it at the leader of each group. */
+    static void createTopic(DefaultMQAdminExt admin, String topic, int queues) throws Exception {
+        for (String leader : leaders(admin)) {
+            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, queues, queues, 6));
+        }
+    }
+
+    static void awaitNothingLeft(
+            long limitMs, DefaultMQAdminExt admin, String group, String topic, int queues)
+            throws Exception {
+        Cases.await(limitMs, "nothing left to consume", () -> {
+            try {
+                var progress = admin.examineConsumeStats(group, topic);
+                return progress.getOffsetTable().size() == queues
+                        && progress.computeTotalDiff() == 0;
+            } catch (Exception notYet) {
+                return false;
+            }
+        });
     }
 
     /** The address of the leader (broker id 0) of each group, as the NameServer says now. */

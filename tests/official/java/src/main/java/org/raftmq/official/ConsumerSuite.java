@@ -13,7 +13,6 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -40,9 +39,7 @@ final class ConsumerSuite {
     }
 
     void run(Cases cases) throws Exception {
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, QUEUES, QUEUES, 6));
-        }
+        Cluster.createTopic(admin, topic, QUEUES);
         send(MESSAGES);
         cases.run("orderly-consumer-keeps-order", this::inOrder);
         cases.run("orderly-consumers-share-and-take-over", this::inOrderShared);

@@ -10,7 +10,6 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -39,9 +38,7 @@ final class FailoverSuite {
     }
 
     void run(Cases cases) throws Exception {
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, 4, 4, 6));
-        }
+        Cluster.createTopic(admin, topic, 4);
         DefaultMQPushConsumer consumer = cluster.consumer(group);
         Received received = Received.start(consumer, topic, "*");
         beforeKill = producer.send(new Message(topic, "before".getBytes(UTF_8)));

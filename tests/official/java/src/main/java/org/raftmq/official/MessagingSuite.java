@@ -17,7 +17,6 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -64,9 +63,7 @@ final class MessagingSuite {
     }
 
     private void createTopic() throws Exception {
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, QUEUES, QUEUES, 6));
-        }
+        Cluster.createTopic(admin, topic, QUEUES);
         Cases.await(10_000, "the topic is routed", () -> writeQueues(topic) == QUEUES);
     }
 

@@ -7,13 +7,13 @@ import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What operators do to a group that is consuming: look into its clients, and move it. */
 final class OperatorSuite {
     private static final int MESSAGES = 40;
+    private static final int QUEUES = 2;
     /** A consumer that is told of a reset waits ten seconds before it follows. */
     private static final long RESET_LIMIT_MS = 60_000;
 
@@ -36,9 +36,7 @@ final class OperatorSuite {
     }
 
     void run(Cases cases) throws Exception {
-        for (String leader : Cluster.leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, 2, 2, 6));
-        }
+        Cluster.createTopic(admin, topic, QUEUES);
         send(MESSAGES);
         consumer = cluster.consumer(group);
         received = Received.start(consumer, topic, "*");
@@ -108,32 +106,22 @@ final class OperatorSuite {
     private void resetRunning() throws Exception {
         received.byId.clear();
         var offsets = admin.resetOffsetByTimestamp(topic, group, 1_000L, true);
-        Cases.equal(2, offsets.size(), "queues");
+        Cases.equal(QUEUES, offsets.size(), "queues");
         offsets.forEach((queue, offset) -> Cases.equal(0L, offset, "offset of " + queue));
         received.awaitAll(sent, RESET_LIMIT_MS);
-        awaitNothingLeft();
+        Cluster.awaitNothingLeft(20_000, admin, group, topic, QUEUES);
     }
 
     private void resetStopped() throws Exception {
         consumer.shutdown();
         send(MESSAGES);
         admin.resetOffsetByTimestamp(topic, group, -1L, true);
-        awaitNothingLeft();
+        Cluster.awaitNothingLeft(20_000, admin, group, topic, QUEUES);
         consumer = cluster.consumer(group);
         received = Received.start(consumer, topic, "*");
         SendResult next = producer.send(new Message(topic, "next".getBytes(UTF_8)));
         received.awaitAll(Set.of(next.getMsgId()), RESET_LIMIT_MS);
         Cases.equal(1, received.byId.size(), "messages consumed");
         consumer.shutdown();
-    }
-
-    private void awaitNothingLeft() throws Exception {
-        Cases.await(20_000, "nothing left to consume", () -> {
-            try {
-                return admin.examineConsumeStats(group, topic).computeTotalDiff() == 0;
-            } catch (Exception notYet) {
-                return false;
-            }
-        });
     }
 }
