@@ -3,7 +3,7 @@
 //! Invariant: as for members, every operation may be asked for at any time, and does nothing when the
 //! process is not in the state for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use madsim::runtime::Handle;
@@ -22,6 +22,13 @@ struct Process {
     node: NodeId,
     with: Consume,
     running: Mutex<Running>,
+    life: Mutex<Life>,
+}
+
+/// What one life of a process is asked and tells. The next one has its own, so that nothing that nobody
+/// heard is left to it.
+#[derive(Clone, Default)]
+struct Life {
     stop: Arc<Notify>,
     stopped: Arc<Notify>,
 }
@@ -34,6 +41,10 @@ impl Process {
             *running = to;
         }
         is_from
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,8 +61,7 @@ impl Consumers {
             node,
             with: with(number),
             running: Mutex::new(Running::Down),
-            stop: Arc::default(),
-            stopped: Arc::default(),
+            life: Mutex::default(),
         };
         Consumers { processes: Arc::new(nodes.iter().enumerate().map(process).collect()) }
     }
@@ -70,11 +80,11 @@ impl Consumers {
         process.with.trace.tell(format_args!("consumer {number} starts"));
         Handle::current().restart(process.node);
         let node = Handle::current().get_node(process.node).expect("it was made");
-        let (with, stop) = (process.with.clone(), Arc::clone(&process.stop));
-        let stopped = Arc::clone(&process.stopped);
+        let (with, life) = (process.with.clone(), Life::default());
+        *process.life() = life.clone();
         drop(node.spawn(async move {
-            consume(with, &stop).await;
-            stopped.notify_one();
+            consume(with, &life.stop).await;
+            life.stopped.notify_one();
             std::future::pending::<()>().await;
         }));
     }
@@ -105,8 +115,9 @@ impl Consumers {
             return false;
         }
         process.with.trace.tell(format_args!("consumer {number} is asked to stop"));
-        process.stop.notify_one();
-        let in_time = timeout(STOP_LIMIT, process.stopped.notified()).await.is_ok();
+        let life = process.life().clone();
+        life.stop.notify_one();
+        let in_time = timeout(STOP_LIMIT, life.stopped.notified()).await.is_ok();
         let how = if in_time { "has stopped" } else { "does not stop, and is killed" };
         process.with.trace.tell(format_args!("consumer {number} {how}"));
         Handle::current().kill(process.node);
