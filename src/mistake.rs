@@ -34,6 +34,10 @@ pub enum Mistake {
     TimeGoesBack,
     /// A consumer's progress is answered before it is in the log.
     AnswersCommitEarly,
+    /// Delayed messages are delivered, and their level moves on in a later entry.
+    DeliversBeforeAdvance,
+    /// Delayed messages are due when half their delay has passed.
+    DeliversEarly,
 }
 
 thread_local! {

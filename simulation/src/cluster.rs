@@ -579,6 +579,8 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
         true => format!("fileReservedTime=1\ndeleteWhen={}\n", hours.join(";")),
         false => String::new(),
     };
+    let levels: Vec<String> =
+        parameters.delay_levels_s.iter().map(|seconds| format!("{seconds}s")).collect();
     let flush = if parameters.flush_async { "flushDiskType=ASYNC_FLUSH\n" } else { "" };
     format!(
         "{retention}{flush}{preferred}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={name}\ndLegerGroup={name}\n\
@@ -586,7 +588,7 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}/{name}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
          raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
-         defaultTopicQueueNums={}\nlogScrubIntervalMs=3000\n",
+         defaultTopicQueueNums={}\nlogScrubIntervalMs=3000\nmessageDelayLevel={}\n",
         peers.join(";"),
         member_ip(number),
         parameters.segment_bytes,
@@ -595,5 +597,6 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
         parameters.heartbeat_interval_ms,
         parameters.entry_bytes_max,
         parameters.queues,
+        levels.join(" "),
     )
 }

@@ -1,6 +1,6 @@
 //! What clients asked and were told.
 //!
-//! A send ends in one of three ways: stored (with its place), failed (it certainly is nowhere), or
+//! A send ends in one of three ways: stored (with its place, where it may have to wait), failed (it certainly is nowhere), or
 //! unknown (it may be stored, more than once even, or not). Its message's number is in its body.
 //!
 //! Invariant: nothing is entered that a client could not know; times are virtual and those of the
@@ -39,6 +39,13 @@ pub enum Outcome {
         /// Times it was sent; only the last one's answer is known.
         attempts: u32,
     },
+    /// Acknowledged; it waits until it is due.
+    Waits {
+        /// Its group.
+        group: usize,
+        /// Place in the group's log.
+        position: i64,
+    },
     /// Refused before anything was sent.
     Failed,
     /// No answer, or none to be relied on.
@@ -56,6 +63,17 @@ pub struct Send {
     pub returned: Duration,
     /// How.
     pub outcome: Outcome,
+}
+
+impl Send {
+    /// By which group it was acknowledged, and where in its log it was said to be.
+    pub fn acknowledged(&self) -> Option<(usize, i64)> {
+        match self.outcome {
+            Outcome::Stored { queue, position, .. } => Some((queue.group, position)),
+            Outcome::Waits { group, position } => Some((group, position)),
+            Outcome::Failed | Outcome::Unknown => None,
+        }
+    }
 }
 
 /// A message handed to a listener.
@@ -102,10 +120,10 @@ impl History {
     /// A send returned.
     pub fn returned(&self, send: Send) {
         let mut inner = self.inner();
-        if let Outcome::Stored { queue, .. } = send.outcome {
-            let groups = inner.acknowledged.len().max(queue.group + 1);
+        if let Some((group, _)) = send.acknowledged() {
+            let groups = inner.acknowledged.len().max(group + 1);
             inner.acknowledged.resize(groups, 0);
-            inner.acknowledged[queue.group] += 1;
+            inner.acknowledged[group] += 1;
             inner.last_acknowledged_call = inner.last_acknowledged_call.max(Some(send.called));
         }
         let at = send.message as usize;

@@ -51,6 +51,10 @@ pub struct Parameters {
     pub retention: bool,
     /// Longest message body.
     pub body_bytes_max: u64,
+    /// Delays of the brokers' levels.
+    pub delay_levels_s: [u64; 3],
+    /// One send in so many is delayed; none where it is zero.
+    pub delayed_one_in: u64,
     /// Longest pause of a producer between two sends.
     pub send_pause_ms: u64,
     /// Bounds of the network's delay.
@@ -106,6 +110,8 @@ impl Parameters {
             flush_async,
             retention: dice.one_in(2) && !keeps_all,
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
+            delay_levels_s: Dice::of(seed, "levels").pick(&[[1, 2, 3], [1, 4, 8]]),
+            delayed_one_in: Dice::of(seed, "delayed").pick(&[0, 4, 20]),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
             disk: Pace { least_us, most_us: least_us * dice.between(1, 8), stalled: false },
@@ -133,6 +139,7 @@ impl Parameters {
             buggify: false,
             flush_async: false,
             retention: false,
+            delayed_one_in: 0,
             apply_lag_ms: 0,
             ..Parameters::of(seed)
         }
@@ -147,6 +154,7 @@ impl fmt::Display for Parameters {
             "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; \
              election {} ms, heartbeat {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, \
              memory {} MiB, body up to {} B, apply lag up to {} ms, retention {}; \
+             delays {:?} s, delayed one in {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
@@ -167,6 +175,8 @@ impl fmt::Display for Parameters {
             self.body_bytes_max,
             self.apply_lag_ms,
             if self.retention { "one hour" } else { "off" },
+            self.delay_levels_s,
+            self.delayed_one_in,
             self.send_pause_ms,
             self.network_ms.0,
             self.network_ms.1,

@@ -360,7 +360,7 @@ impl World {
             faults: self.counts.to_string(),
             choices,
             sends: [
-                count(|outcome| matches!(outcome, Outcome::Stored { .. })),
+                sends.iter().filter(|send| send.acknowledged().is_some()).count(),
                 count(|outcome| *outcome == Outcome::Failed),
                 count(|outcome| *outcome == Outcome::Unknown),
             ],

@@ -136,6 +136,11 @@ async fn look(core: &Core, level: &mut Level) -> Look {
 fn due(core: &Core, level: &mut Level, next: i64) -> Result<Option<Batch>, StoreError> {
     let (view, queue_id) = (&core.view, level.queue_id);
     let delay_ms = core.config.message_delay_level.delay_ms(level_of_queue(queue_id));
+    #[cfg(madsim)]
+    let delay_ms = match crate::mistake::made(crate::mistake::Mistake::DeliversEarly) {
+        true => delay_ms / 2,
+        false => delay_ms,
+    };
     let Some(stored_ms) = view.store_time(SCHEDULE_TOPIC, queue_id, next)? else {
         let until = view.min_offset(SCHEDULE_TOPIC, queue_id)?;
         if until <= next {
@@ -254,6 +259,11 @@ async fn propose(core: &Core, queue_id: i32, from: i64, batch: Batch) -> Look {
                 tracing::warn!(level, discarded, "delayed messages went with their topics");
             }
             tracing::debug!(level, from, until, "delayed messages delivered");
+            #[cfg(madsim)]
+            if crate::mistake::made(crate::mistake::Mistake::DeliversBeforeAdvance) {
+                let advance = crate::state::Command::advance_schedule(queue_id, from, until);
+                let _ = core.propose(advance).await;
+            }
             Look::Again
         }
         DeliveryOutcome::Void => Look::Rest(PAUSE_REFUSED),

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_log::fault::SimDisk;
 use raft_log::{Log, LogIndex, LogOptions};
+use raftmq::protocol::message_id::OffsetMessageId;
+use raftmq::protocol::names::SCHEDULE_TOPIC;
+use raftmq::protocol::properties::{DELAY, ORIGIN_MESSAGE_ID, REAL_QID, REAL_TOPIC};
 use raftmq::protocol::record::{RecordView, records};
 use raftmq::state::{QueueRun, State, payload};
 use raftmq::store::log::{CommittedLog, LogEntry};
@@ -33,8 +36,40 @@ pub struct Stored {
     pub offset: i64,
     /// Place in the log.
     pub position: i64,
+    /// When it was stored.
+    pub store_timestamp_ms: i64,
+    /// Failed attempts to consume it.
+    pub reconsume_times: i32,
+    /// Whether it is delayed, or was.
+    pub is_delayed: bool,
+    /// Topic and queue for which it waits.
+    pub waits_for: Option<(String, i32)>,
+    /// Place of the message of which it is an attempt.
+    pub origin: Option<i64>,
     /// The message's body.
     pub body: Vec<u8>,
+}
+
+impl From<&RecordView<'_>> for Stored {
+    fn from(record: &RecordView<'_>) -> Stored {
+        let place = || {
+            let queue_id = record.property(REAL_QID)?.parse().ok()?;
+            Some((record.property(REAL_TOPIC)?.to_owned(), queue_id))
+        };
+        let origin = record.property(ORIGIN_MESSAGE_ID);
+        Stored {
+            topic: record.topic.to_owned(),
+            queue_id: record.queue_id,
+            offset: record.queue_offset,
+            position: record.physical_offset,
+            store_timestamp_ms: record.store_timestamp_ms,
+            reconsume_times: record.reconsume_times,
+            is_delayed: record.property(DELAY).is_some(),
+            waits_for: (record.topic == SCHEDULE_TOPIC).then(place).flatten(),
+            origin: origin.and_then(|id| Some(OffsetMessageId::decode(id).ok()?.offset)),
+            body: record.body.to_vec(),
+        }
+    }
 }
 
 /// The committed entries of a run.
@@ -169,13 +204,7 @@ fn apply(
 }
 
 fn take(record: &RecordView<'_>, runs: &mut Vec<QueueRun>, stored: &mut Vec<Stored>) {
-    stored.push(Stored {
-        topic: record.topic.to_owned(),
-        queue_id: record.queue_id,
-        offset: record.queue_offset,
-        position: record.physical_offset,
-        body: record.body.to_vec(),
-    });
+    stored.push(Stored::from(record));
     if let Some(run) = runs.last_mut()
         && run.queue_id == record.queue_id
         && *run.topic == *record.topic

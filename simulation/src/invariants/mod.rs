@@ -4,6 +4,7 @@
 //! member says was done; and it only ever adds findings.
 
 pub mod bounded_memory;
+pub mod delayed_once;
 pub mod derived_files;
 pub mod durable_votes;
 pub mod equal_logs;

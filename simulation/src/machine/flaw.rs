@@ -75,6 +75,8 @@ impl Flaw {
         Flaw::Broker(Mistake::RegistersWithoutTerm),
         Flaw::Broker(Mistake::TimeGoesBack),
         Flaw::Broker(Mistake::AnswersCommitEarly),
+        Flaw::Broker(Mistake::DeliversBeforeAdvance),
+        Flaw::Broker(Mistake::DeliversEarly),
     ];
 
     /// As the command line has it.
@@ -105,6 +107,8 @@ impl Flaw {
             Flaw::Broker(Mistake::RegistersWithoutTerm) => "registers-without-term",
             Flaw::Broker(Mistake::TimeGoesBack) => "time-goes-back",
             Flaw::Broker(Mistake::AnswersCommitEarly) => "answers-commit-early",
+            Flaw::Broker(Mistake::DeliversBeforeAdvance) => "delivers-before-advance",
+            Flaw::Broker(Mistake::DeliversEarly) => "delivers-early",
         }
     }
 

@@ -156,8 +156,8 @@ fn delivered(deliveries: &[Delivery], places: &Places, findings: &Findings) {
 fn undelivered(sends: &[Send], deliveries: &[Delivery], given_up: &[i64], findings: &Findings) {
     let delivered: BTreeSet<u64> = deliveries.iter().map(|delivery| delivery.message).collect();
     for send in sends {
-        if let Outcome::Stored { queue, position, .. } = send.outcome
-            && position >= given_up.get(queue.group).copied().unwrap_or(0)
+        if let Some((group, position)) = send.acknowledged()
+            && position >= given_up.get(group).copied().unwrap_or(0)
             && !delivered.contains(&send.message)
         {
             findings.report(UNDELIVERED, format!("message {}", send.message));

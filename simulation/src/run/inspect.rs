@@ -16,9 +16,10 @@ use crate::cluster::{self, Cluster};
 use crate::history::Queue;
 use crate::invariants::Findings;
 use crate::invariants::bounded_memory;
+use crate::invariants::delayed_once;
 use crate::invariants::derived_files;
 use crate::invariants::durable_votes::DurableVotes;
-use crate::invariants::equal_logs::EqualLogs;
+use crate::invariants::equal_logs::{EqualLogs, Stored};
 use crate::invariants::equal_state::EqualState;
 use crate::invariants::honest_progress;
 use crate::invariants::newest_registration::NewestRegistration;
@@ -107,9 +108,20 @@ impl Inspector {
         let mut progress = BTreeMap::new();
         for (number, group) in seen.groups.iter_mut().enumerate() {
             group.on_disks(number, world, READABLE);
-            let (in_group, below, state) = group.rebuilt(number, world);
-            placed.extend(in_group);
+            let (stored, below, state) = group.rebuilt(number, world);
+            placed.extend(placed_in(number, &stored, world));
             given_up.push(below);
+            let sends = world.history.sends(world.trace.elapsed());
+            let levels_ms = world.parameters.delay_levels_s.map(|seconds| seconds as i64 * 1_000);
+            let bytes_max = world.parameters.body_bytes_max;
+            let number_of = |body: &[u8]| message::number_of(body, bytes_max);
+            let delayed = delayed_once::Delayed {
+                stored: &stored,
+                levels_ms,
+                given_up: below,
+                number_of: &number_of,
+            };
+            delayed.judge(number, &sends, &world.findings);
             let reached = state.offsets().progress(CONSUMER_GROUP, TOPIC).into_iter().flatten();
             progress.extend(reached.map(|(id, at)| (Queue { group: number, id: *id }, *at)));
         }
@@ -130,19 +142,13 @@ impl Inspector {
 }
 
 impl Group {
-    /// What the group's log says of the messages, the position below which retention gave everything up,
+    /// The records of the group's log, the position below which retention gave everything up,
     /// and the state that follows from the log.
-    fn rebuilt(&self, number: usize, world: &World) -> (Vec<Placed>, i64, State) {
+    fn rebuilt(&self, number: usize, world: &World) -> (Vec<Stored>, i64, State) {
         let digest = |index| self.equal_state.digest(index);
         let (stored, given_up, state) = self.equal_logs.rebuild(digest, &world.findings);
         world.topics[number].judge(&state, &world.findings);
-        let placed = stored.iter().filter(|stored| stored.topic == TOPIC).map(|stored| Placed {
-            message: message::number_of(&stored.body, world.parameters.body_bytes_max),
-            queue: Queue { group: number, id: stored.queue_id },
-            offset: stored.offset,
-            position: stored.position,
-        });
-        (placed.collect(), given_up, state)
+        (stored, given_up, state)
     }
 
     /// After a loss of all power a majority still holds what is committed.
@@ -195,6 +201,17 @@ impl Group {
             }
         }
     }
+}
+
+/// What a group's log says of the messages.
+fn placed_in(group: usize, stored: &[Stored], world: &World) -> Vec<Placed> {
+    let placed = stored.iter().filter(|stored| stored.topic == TOPIC).map(|stored| Placed {
+        message: message::number_of(&stored.body, world.parameters.body_bytes_max),
+        queue: Queue { group, id: stored.queue_id },
+        offset: stored.offset,
+        position: stored.position,
+    });
+    placed.collect()
 }
 
 impl Seen {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
+use raftmq::protocol::names::SCHEDULE_TOPIC;
+
 use super::World;
 use crate::cluster::{self, Member, Running};
 use crate::history::Outcome;
@@ -19,6 +21,7 @@ use crate::workload::make_topic;
 const LEADER: &str = "a majority elects a leader";
 const ACKNOWLEDGES: &str = "a leader acknowledges sends";
 const DRAINS: &str = "consumers are given everything";
+const COMES: &str = "what is delayed comes when it is due";
 const CONVERGES: &str = "members converge";
 const LOOK: Duration = Duration::from_millis(20);
 /// The simulated network's longest pause before it tries again.
@@ -117,11 +120,10 @@ async fn acknowledges(world: &World, before: &[u64]) -> Option<Duration> {
 
 /// Consumers get all that was acknowledged, and members come to rest at one index.
 pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
-    let drained = within(world, DRAIN_LIMIT, DRAINS, || {
-        let missing = undelivered(world);
-        (missing > 0).then(|| format!("{missing} messages are missing; {}", describe(world)))
-    });
-    drained.await?;
+    drains(world, DRAINS, false).await?;
+    agree_on_time(world);
+    drains(world, COMES, true).await?;
+    nothing_waits(world).await?;
     world.trace.tell(format_args!("everything acknowledged was delivered"));
     // No more offsets are committed when consumers are gone.
     world.consumers.end();
@@ -135,6 +137,45 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     took.convergence = converged.await?;
     world.trace.tell(format_args!("all members hold the same"));
     Some(())
+}
+
+async fn drains(world: &World, invariant: &'static str, with_delayed: bool) -> Option<Duration> {
+    let drained = within(world, DRAIN_LIMIT, invariant, || {
+        let missing = undelivered(world, with_delayed);
+        (missing > 0).then(|| format!("{missing} messages are missing; {}", describe(world)))
+    });
+    drained.await
+}
+
+/// Copies of which no producer knows come as well.
+async fn nothing_waits(world: &World) -> Option<Duration> {
+    let levels = i32::try_from(world.parameters.delay_levels_s.len()).expect("levels are few");
+    let waits = |group: usize| {
+        let leader = &world.cluster.members[world.cluster.leader(group)?];
+        let view = leader.live(group)?.view;
+        let is_empty = |queue| view.schedule_next(queue) >= view.max_offset(SCHEDULE_TOPIC, queue);
+        (0..levels).all(is_empty).then_some(())
+    };
+    let came = within(world, DRAIN_LIMIT, COMES, || {
+        let all = (0..world.parameters.groups).all(|group| waits(group).is_some());
+        (!all).then(|| format!("some wait; {}", describe(world)))
+    });
+    came.await
+}
+
+/// All clocks are set to the same time, which no store timestamp is ahead of: what is delayed is due
+/// when its delay has passed by what a leader's clock once said, and without this that may be days.
+fn agree_on_time(world: &World) {
+    let members = world.cluster.members.iter();
+    let lives = members.flat_map(|member| {
+        (0..world.parameters.groups).filter_map(move |group| member.live(group))
+    });
+    let stamps = lives.map(|live| live.view.with_state(|state| state.last_store_timestamp_ms()));
+    let ahead_ms = stamps.max().unwrap_or(0).saturating_sub(raftmq::clock::now_ms()).max(0);
+    world.trace.tell(format_args!("all clocks agree, {ahead_ms} ms ahead"));
+    for member in &world.cluster.members {
+        raftmq::clock::set_offset_ms(member.node, ahead_ms);
+    }
 }
 
 fn rests_at_one_index(world: &World, group: usize) -> bool {
@@ -151,7 +192,7 @@ fn rests_at_one_index(world: &World, group: usize) -> bool {
     rests.len() == 1 && rests.iter().all(at_rest)
 }
 
-fn undelivered(world: &World) -> usize {
+fn undelivered(world: &World, with_delayed: bool) -> usize {
     let delivered: BTreeSet<u64> =
         world.history.deliveries().iter().map(|delivery| delivery.message).collect();
     // What retention gave up by now need not come any more.
@@ -161,11 +202,12 @@ fn undelivered(world: &World) -> usize {
     };
     let given_up: Vec<u64> = (0..world.parameters.groups).map(given_up).collect();
     let sends = world.history.sends(Duration::ZERO);
-    let owed = sends.iter().filter(|send| match send.outcome {
-        Outcome::Stored { queue, position, .. } => {
-            u64::try_from(position).is_ok_and(|at| at >= given_up[queue.group])
-        }
-        _ => false,
+    let owed = sends.iter().filter(|send| {
+        let counts = with_delayed || !matches!(send.outcome, Outcome::Waits { .. });
+        let is_kept = |(group, position): (usize, i64)| {
+            u64::try_from(position).is_ok_and(|at| at >= given_up[group])
+        };
+        counts && send.acknowledged().is_some_and(is_kept)
     });
     owed.filter(|send| !delivered.contains(&send.message)).count()
 }

@@ -43,12 +43,13 @@ pub struct Produce {
 pub async fn produce(with: Produce) {
     let Produce { number, parameters, .. } = &with;
     let mut dice = Dice::of(parameters.seed, &format!("producer {number}"));
+    let mut delays = Dice::of(parameters.seed, &format!("delays of producer {number}"));
     let Some(producer) = start(&with).await else { return };
     while !*with.stop.borrow() {
         match dice.below(20) {
             0 => refused(&with, &producer).await,
             1 | 2 => batch(&with, &producer, dice.between(2, 5)).await,
-            _ => one(&with, &producer).await,
+            _ => one(&with, &producer, delay_level(parameters, &mut delays)).await,
         }
         sleep(Duration::from_millis(dice.between(0, parameters.send_pause_ms))).await;
     }
@@ -70,11 +71,21 @@ fn new_message(with: &Produce) -> (u64, Message) {
     (number, Message::new(TOPIC, body))
 }
 
-async fn one(with: &Produce, producer: &Producer) {
-    let (number, message) = new_message(with);
+/// The level at which the next message is delayed, if it is.
+fn delay_level(parameters: &Parameters, dice: &mut Dice) -> Option<u32> {
+    let levels = parameters.delay_levels_s.len() as u64;
+    let delayed = parameters.delayed_one_in > 0 && dice.one_in(parameters.delayed_one_in);
+    delayed.then(|| u32::try_from(dice.between(1, levels)).expect("levels are few"))
+}
+
+async fn one(with: &Produce, producer: &Producer, delay_level: Option<u32>) {
+    let (number, mut message) = new_message(with);
+    if let Some(level) = delay_level {
+        message = message.with_delay_level(level);
+    }
     let called = with.trace.elapsed();
     let result = producer.send(&message).await;
-    settle(with, &[number], called, &result);
+    settle(with, &[number], called, &result, delay_level);
 }
 
 async fn batch(with: &Produce, producer: &Producer, count: u64) {
@@ -82,7 +93,7 @@ async fn batch(with: &Produce, producer: &Producer, count: u64) {
         (0..count).map(|_| new_message(with)).unzip();
     let called = with.trace.elapsed();
     let result = producer.send_batch(&messages).await;
-    settle(with, &numbers, called, &result);
+    settle(with, &numbers, called, &result, None);
 }
 
 /// Sends what the client must refuse by itself.
@@ -91,7 +102,7 @@ async fn refused(with: &Produce, producer: &Producer) {
     let called = with.trace.elapsed();
     let message = Message::new("no spaces allowed", message.body);
     let result = producer.send(&message).await;
-    settle(with, &[number], called, &result);
+    settle(with, &[number], called, &result, None);
 }
 
 /// Enters the outcome of a call; the messages of a batch lie one behind the other.
@@ -100,13 +111,14 @@ fn settle(
     numbers: &[u64],
     called: Duration,
     result: &Result<SendResult, ClientError>,
+    delay_level: Option<u32>,
 ) {
     let returned = with.trace.elapsed();
     let positions = positions(result);
     let name = with.number;
     match result {
         Ok(sent) => with.trace.note(format_args!(
-            "producer {name}: {numbers:?} stored at {}/{}:{} in {} attempts",
+            "producer {name}: {numbers:?} stored at {}/{}:{} in {} attempts, delayed {delay_level:?}",
             sent.queue.broker_name, sent.queue.queue_id, sent.queue_offset, sent.attempts
         )),
         Err(error) => with.trace.note(format_args!("producer {name}: {numbers:?}: {error}")),
@@ -116,11 +128,15 @@ fn settle(
         group_of(&sent.queue.broker_name).expect("only brokers of the run can be sent to")
     });
     for (at, &message) in (0..).zip(numbers) {
+        let position = positions.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or(-1);
         let outcome = match result {
+            Ok(sent) if sent.status == SendStatus::SendOk && delay_level.is_some() => {
+                Outcome::Waits { group, position }
+            }
             Ok(sent) if sent.status == SendStatus::SendOk => Outcome::Stored {
                 queue: Queue { group, id: sent.queue.queue_id },
                 offset: sent.queue_offset + at,
-                position: positions.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or(-1),
+                position,
                 attempts: sent.attempts,
             },
             Err(ClientError::IllegalMessage(_) | ClientError::IllegalArgument(_)) => {

@@ -101,8 +101,14 @@ impl GroupSequencer {
         if plan.exceeds(bytes, slot.payload_bytes_target, false) {
             return Taken::NextEntry(Proposal::Delivery(delivery));
         }
-        self.overlay.advance_schedule(queue_id, until);
-        plan.command(advance);
+        #[cfg(not(madsim))]
+        let moves_on = true;
+        #[cfg(madsim)]
+        let moves_on = !crate::mistake::made(crate::mistake::Mistake::DeliversBeforeAdvance);
+        if moves_on {
+            self.overlay.advance_schedule(queue_id, until);
+            plan.command(advance);
+        }
         for (due, kept) in delivery.messages.into_iter().zip(kept) {
             let Some((topic, records_bytes)) = kept else { continue };
             self.place(plan, topic, due.into(), records_bytes);
