@@ -8,6 +8,7 @@ pub mod buggify;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod metrics;
 #[cfg(madsim)]
 pub mod mischief;
 #[cfg(madsim)]

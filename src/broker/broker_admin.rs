@@ -7,6 +7,7 @@ use super::answer::{Outcome, success, success_with};
 use super::core::Core;
 use super::delayed::queue_of_level;
 use super::fields::optional;
+use super::stats::{Mornings, message_rates};
 use crate::protocol::body::{KvTable, RaftPeer, RaftStatus};
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::names;
@@ -94,23 +95,29 @@ fn identity_figures(core: &Core, put: Put<'_>) {
 }
 
 fn traffic_figures(core: &Core, put: Put<'_>) {
-    let stats = &core.stats;
-    let (stored, handed_out) = (stats.put_messages.total(), stats.get_messages.total());
-    for (name, total) in [("msgPutTotal", stored), ("msgGetTotal", handed_out)] {
-        // Figures of past days are not kept across restarts.
-        put(&format!("{name}YesterdayMorning"), "0".to_owned());
-        put(&format!("{name}TodayMorning"), "0".to_owned());
-        put(&format!("{name}TodayNow"), total.to_string());
+    let (stats, traffic) = (&core.stats, core.view.traffic());
+    let now_ms = crate::clock::now_ms();
+    let (stored, handed_out) = (traffic.put.totals(), traffic.get.totals());
+    stats.observe_day(now_ms, (stored.messages, handed_out.messages));
+    let Mornings { yesterday, today } = stats.mornings();
+    // Figures of past days are not kept across restarts.
+    for (name, yesterday, today, now) in [
+        ("msgPutTotal", yesterday.0, today.0, stored.messages),
+        ("msgGetTotal", yesterday.1, today.1, handed_out.messages),
+    ] {
+        put(&format!("{name}YesterdayMorning"), yesterday.to_string());
+        put(&format!("{name}TodayMorning"), today.to_string());
+        put(&format!("{name}TodayNow"), now.to_string());
     }
-    put("putTps", stats.put_messages.rates());
-    put("getTransferredTps", stats.get_messages.rates());
+    put("putTps", message_rates(&traffic.put, now_ms));
+    put("getTransferredTps", message_rates(&traffic.get, now_ms));
     put("getFoundTps", stats.get_found.rates());
     put("getMissTps", stats.get_missed.rates());
-    put("getTotalTps", stats.get_messages.rates());
-    put("putMessageTimesTotal", stored.to_string());
+    put("getTotalTps", stats.get_rates());
+    put("putMessageTimesTotal", stored.messages.to_string());
     put("putMessageFailedTimes", stats.put_failed.total().to_string());
-    put("putMessageSizeTotal", stats.put_bytes.total().to_string());
-    let average = stats.put_bytes.total().checked_div(stored).unwrap_or(0);
+    put("putMessageSizeTotal", stored.bytes.to_string());
+    let average = stored.bytes.checked_div(stored.messages).unwrap_or(0);
     put("putMessageAverageSize", average.to_string());
     for zero in
         ["putMessageEntireTimeMax", "getMessageEntireTimeMax", "putLatency99", "putLatency999"]
@@ -134,14 +141,14 @@ fn schedule_figures(core: &Core, put: Put<'_>) {
 
 fn queue_figures(core: &Core, put: Put<'_>) {
     let queues = [
-        ("send", core.config.send_queue_capacity),
-        ("pull", core.config.long_polling_requests_max),
-        ("query", 0),
-        ("litePull", core.config.long_polling_requests_max),
-        ("ack", 0),
+        ("send", 0, core.config.send_queue_capacity),
+        ("pull", 0, core.config.long_polling_requests_max),
+        ("query", 0, 0),
+        ("litePull", 0, core.config.long_polling_requests_max),
+        ("ack", 0, 0),
     ];
-    for (name, capacity) in queues {
-        put(&format!("{name}ThreadPoolQueueSize"), "0".to_owned());
+    for (name, size, capacity) in queues {
+        put(&format!("{name}ThreadPoolQueueSize"), size.to_string());
         put(&format!("{name}ThreadPoolQueueCapacity"), capacity.to_string());
         put(&format!("{name}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
     }

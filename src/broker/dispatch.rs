@@ -16,7 +16,7 @@ use super::core::Core;
 use super::forward::{self, lead_or_forward};
 use super::{
     broker_admin, client_admin, client_asked, group_admin, offset_admin, offsets, pull,
-    queue_locks, send, send_back, topic_admin, view,
+    queue_locks, send, send_back, statistics, topic_admin, view,
 };
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
@@ -109,6 +109,7 @@ impl Duty {
             | request::QUERY_TOPIC_CONSUME_BY_WHO
             | request::GET_BROKER_CONFIG
             | request::GET_BROKER_RUNTIME_INFO
+            | request::VIEW_BROKER_STATS_DATA
             | request::RAFT_STATUS => Some(Duty::Anyone),
             _ => None,
         }
@@ -164,6 +165,7 @@ async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Conne
         request::RAFT_STATUS => broker_admin::raft_status(core),
         request::GET_BROKER_CONFIG => broker_admin::config(core),
         request::GET_BROKER_RUNTIME_INFO => broker_admin::runtime_info(core),
+        request::VIEW_BROKER_STATS_DATA => statistics::view(core, command),
         request::QUERY_MESSAGE => view::by_key(core, command),
         request::VIEW_MESSAGE_BY_ID => view::by_id(core, command),
         request::UNREGISTER_CLIENT => client_admin::unregister(core, command, connection),

@@ -60,9 +60,21 @@ pub async fn sweep(core: Arc<Core>) {
         if now.duration_since(sampled_at) >= SAMPLE_PERIOD {
             sampled_at = now;
             core.clients.expire(now);
-            core.stats.sample();
+            sample(&core);
         }
     }
+}
+
+/// Takes the samples from which rates come, and forgets counters of what no longer exists.
+fn sample(core: &Core) {
+    let (traffic, now_ms) = (core.view.traffic(), crate::clock::now_ms());
+    core.stats.sample();
+    traffic.sample(now_ms);
+    let totals = (traffic.put.totals().messages, traffic.get.totals().messages);
+    core.stats.observe_day(now_ms, totals);
+    traffic.retain_groups(|counted| {
+        core.view.group(&counted.group).is_some() && core.view.topic(&counted.topic).is_some()
+    });
 }
 
 /// Proposes gathered offset commits.

@@ -120,6 +120,7 @@ fn stats_of<'a>(
     let mut stats = ConsumeStats::default();
     for topic in topics {
         let Some(known) = core.view.topic(topic) else { continue };
+        stats.consume_tps += core.get_tps(group, topic);
         for queue_id in 0..known.config.read_queue_nums {
             let consumer_offset = core.view.offset(group, topic, queue_id).unwrap_or(0).max(0);
             let last_timestamp = match consumer_offset {

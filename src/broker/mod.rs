@@ -38,6 +38,7 @@ mod run;
 mod schedule;
 mod send;
 mod send_back;
+mod statistics;
 mod stats;
 mod topic_admin;
 mod view;

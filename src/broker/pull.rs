@@ -21,6 +21,7 @@ use super::forward::{forward_pull, no_leader};
 use super::group::{FetchLimits, FetchResult, FetchStatus};
 use super::long_polling::{Parked, Reason, Woken};
 use super::offsets::check_queue;
+use crate::metrics::traffic::GroupTraffic;
 use crate::protocol::code::response;
 use crate::protocol::heartbeat::{EXPRESSION_TAG, SUBSCRIBE_ALL, SubscriptionData};
 use crate::protocol::topic::permission;
@@ -64,6 +65,7 @@ pub struct Pull {
     deadline: Option<Instant>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    traffic: Arc<GroupTraffic>,
 }
 
 /// What to do with a pull after a look at its queue.
@@ -151,6 +153,7 @@ struct Checked {
     commit: Option<(OffsetKey, i64)>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    traffic: Arc<GroupTraffic>,
     /// Where an operator has put the group, which does not know of it yet.
     reset: Option<CommittedOffset>,
 }
@@ -174,6 +177,7 @@ impl Checked {
             deadline: self.hold.map(|hold| Instant::now() + hold),
             topic_sys_flag: self.topic_sys_flag,
             group_sys_flag: self.group_sys_flag,
+            traffic: self.traffic,
         }
     }
 }
@@ -216,6 +220,7 @@ fn check(core: &Core, request: &Request) -> Result<Checked, Failure> {
         commit: commits.then(|| (key(), header.commit_offset)),
         topic_sys_flag: topic_config.topic_sys_flag,
         group_sys_flag: group_config.group_sys_flag,
+        traffic: core.view.traffic().of_group(group, topic),
         reset: reset.map(|offset| CommittedOffset {
             group: group.to_owned(),
             topic: topic.to_owned(),
@@ -458,7 +463,8 @@ fn answer(core: &Core, pull: Pull, code: i32, fetched: &FetchResult) {
     let stats = &core.stats;
     let bodies = if code == response::SUCCESS {
         stats.get_found.add(1);
-        stats.get_messages.add(fetched.message_count as u64);
+        let (messages, bytes) = (fetched.message_count, fetched.records.len());
+        core.view.traffic().handed_out(&pull.traffic, messages, bytes);
         std::slice::from_ref(&fetched.records)
     } else {
         stats.get_missed.add(1);

@@ -65,14 +65,12 @@ pub fn handle(core: &Arc<Core>, request: Request) {
             return refuse(request.responder, &failure);
         }
     };
-    let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
     let (reply_core, real_queue_id) = (core.clone(), checked.real_queue_id);
     propose(
         core,
         checked,
         Box::new(move |outcome| match outcome {
             SendOutcome::Stored(mut stored) => {
-                count(&reply_core, &stored, bytes);
                 stored.queue_id = real_queue_id.unwrap_or(stored.queue_id);
                 request.responder.respond_with(response::SUCCESS, |fields| {
                     stored_fields(reply_core.address, &stored, fields);
@@ -92,7 +90,6 @@ pub fn handle(core: &Arc<Core>, request: Request) {
 /// The same for a request that already has a task of its own.
 async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAddr) -> Outcome {
     let checked = check(&core, &command, peer)?;
-    let bytes = checked.messages.iter().map(|message| message.body.len() as u64).sum();
     let real_queue_id = checked.real_queue_id;
     let (tell, told) = oneshot::channel();
     propose(
@@ -105,7 +102,6 @@ async fn send_and_wait(core: Arc<Core>, command: RemotingCommand, peer: SocketAd
     );
     match told.await.unwrap_or(SendOutcome::Refused(Refusal::Unknown)) {
         SendOutcome::Stored(mut stored) => {
-            count(&core, &stored, bytes);
             stored.queue_id = real_queue_id.unwrap_or(stored.queue_id);
             let mut answer = success();
             stored_fields(core.address, &stored, &mut answer.ext_fields);
@@ -123,11 +119,6 @@ fn propose(core: &Core, checked: Checked, reply: SendReply) {
     {
         (proposal.reply)(SendOutcome::Refused(refusal));
     }
-}
-
-fn count(core: &Core, stored: &Stored, bytes: u64) {
-    core.stats.put_messages.add(1 + stored.more_positions.len() as u64);
-    core.stats.put_bytes.add(bytes);
 }
 
 fn failure_of(outcome: SendOutcome, command: &RemotingCommand) -> Failure {

@@ -89,6 +89,11 @@ pub async fn take(core: &Core, command: &RemotingCommand) -> Outcome {
         return Err(Failure::new(response::MESSAGE_ILLEGAL, remark));
     }
     store(core, place, create_topics, message).await?;
+    core.view
+        .traffic()
+        .of_group(&header.group, origin_topic)
+        .sent_back
+        .count(1, bytes.len() as u64);
     if dead {
         let (group, times) = (&header.group, record.reconsume_times);
         tracing::info!(group, origin_topic, times, "a message went to the dead letter topic");
@@ -168,18 +173,13 @@ async fn store(
     create_topics: Vec<Arc<TopicConfig>>,
     message: NewMessage,
 ) -> Result<(), Failure> {
-    let bytes = message.body.len() as u64;
     let Place { topic, queue_id } = place;
     let messages = smallvec![message];
     let proposal = |reply| {
         Proposal::Messages(MessagesProposal { topic, create_topics, messages, queue_id, reply })
     };
     match core.ask(proposal, SendOutcome::Refused).await {
-        SendOutcome::Stored(_) => {
-            core.stats.put_messages.add(1);
-            core.stats.put_bytes.add(bytes);
-            Ok(())
-        }
+        SendOutcome::Stored(_) => Ok(()),
         SendOutcome::Refused(refusal) => Err(refusal.into()),
         SendOutcome::TopicNotFound => {
             Err(Failure::unavailable("its topic was just removed; send it back again"))

@@ -8,9 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::metrics::history::Flow;
+
 /// Samples kept: one every ten seconds for ten minutes, and the one before.
 const SAMPLES_MAX: usize = 61;
 const SAMPLE_PERIOD_S: f64 = 10.0;
+/// Ten seconds, a minute and ten minutes: the spans of the tools' rates, in samples.
+const SAMPLES_BACK: [usize; 3] = [1, 6, 60];
+const SPANS_MS: [i64; 3] = [10_000, 60_000, 600_000];
+const DAY_MS: i64 = 86_400_000;
 
 /// A total with its recent history.
 #[derive(Default)]
@@ -38,60 +44,102 @@ impl Counter {
         samples.push_back(self.total());
     }
 
+    /// Per second over one of [`SAMPLES_BACK`].
+    fn rate(&self, span: usize) -> f64 {
+        let samples = self.samples.lock();
+        let Some(last) = samples.back() else { return 0.0 };
+        let back = SAMPLES_BACK[span].min(samples.len() - 1);
+        if back == 0 {
+            return 0.0;
+        }
+        let earlier = samples[samples.len() - 1 - back];
+        #[allow(clippy::cast_precision_loss)]
+        let difference = last.saturating_sub(earlier) as f64;
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = back as f64 * SAMPLE_PERIOD_S;
+        difference / seconds
+    }
+
     /// Rates per second over ten seconds, a minute and ten minutes, as the tools split them.
     pub fn rates(&self) -> String {
-        let samples = self.samples.lock();
-        let rate = |back: usize| -> f64 {
-            let Some(last) = samples.back() else { return 0.0 };
-            let back = back.min(samples.len() - 1);
-            if back == 0 {
-                return 0.0;
-            }
-            let earlier = samples[samples.len() - 1 - back];
-            #[allow(clippy::cast_precision_loss)]
-            let difference = last.saturating_sub(earlier) as f64;
-            #[allow(clippy::cast_precision_loss)]
-            let seconds = back as f64 * SAMPLE_PERIOD_S;
-            difference / seconds
-        };
-        format!("{:.2} {:.2} {:.2}", rate(1), rate(6), rate(60))
+        show(std::array::from_fn(|span| self.rate(span)))
     }
 }
 
-/// Everything counted by one broker.
+/// Totals at the last two midnights.
+#[derive(Debug, Default)]
+struct Days {
+    today: Option<i64>,
+    /// Messages stored and handed out.
+    yesterday_morning: (u64, u64),
+    today_morning: (u64, u64),
+}
+
+/// Stored and handed out at the last two midnights, since this process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mornings {
+    /// As yesterday began.
+    pub yesterday: (u64, u64),
+    /// As today began.
+    pub today: (u64, u64),
+}
+
+/// What is counted by request; what passes by topic and group is in [`crate::metrics::traffic`].
 #[derive(Default)]
 pub struct BrokerStats {
-    /// Messages stored.
-    pub put_messages: Counter,
-    /// Bytes of bodies stored.
-    pub put_bytes: Counter,
     /// Sends that were refused.
     pub put_failed: Counter,
-    /// Messages handed to consumers.
-    pub get_messages: Counter,
     /// Pulls that found messages.
     pub get_found: Counter,
     /// Pulls that found none.
     pub get_missed: Counter,
     /// Requests handed to the leader.
     pub forwarded: Counter,
+    days: Mutex<Days>,
 }
 
 impl BrokerStats {
     /// Takes a sample of every total; called every ten seconds.
     pub fn sample(&self) {
-        for counter in [
-            &self.put_messages,
-            &self.put_bytes,
-            &self.put_failed,
-            &self.get_messages,
-            &self.get_found,
-            &self.get_missed,
-            &self.forwarded,
-        ] {
+        for counter in [&self.put_failed, &self.get_found, &self.get_missed, &self.forwarded] {
             counter.sample();
         }
     }
+
+    /// Notes the totals of stored and handed out messages when a day has begun since the last call.
+    pub fn observe_day(&self, now_ms: i64, totals: (u64, u64)) {
+        let day = now_ms.div_euclid(DAY_MS);
+        let mut days = self.days.lock();
+        if days.today.is_some_and(|today| today != day) {
+            days.yesterday_morning = days.today_morning;
+            days.today_morning = totals;
+        }
+        days.today = Some(day);
+    }
+
+    /// The totals at the last two midnights.
+    pub fn mornings(&self) -> Mornings {
+        let days = self.days.lock();
+        Mornings { yesterday: days.yesterday_morning, today: days.today_morning }
+    }
+
+    /// Pulls per second, whatever they found, over ten seconds, a minute and ten minutes.
+    pub fn get_rates(&self) -> String {
+        show(std::array::from_fn(|at| self.get_found.rate(at) + self.get_missed.rate(at)))
+    }
+}
+
+/// Messages per second of a flow, over ten seconds, a minute and ten minutes.
+pub fn message_rates(flow: &Flow, now_ms: i64) -> String {
+    show(SPANS_MS.map(|span_ms| {
+        let window = flow.recent(span_ms, now_ms);
+        window.per_second(window.counted.messages)
+    }))
+}
+
+/// As the tools split them.
+fn show(rates: [f64; 3]) -> String {
+    rates.map(|rate| format!("{rate:.2}")).join(" ")
 }
 
 #[cfg(test)]
@@ -112,5 +160,28 @@ mod tests {
             counter.sample();
         }
         assert_eq!(counter.samples.lock().len(), SAMPLES_MAX);
+    }
+
+    #[test]
+    fn a_day_begins_with_what_was_counted_before() {
+        let stats = BrokerStats::default();
+        let noon_ms = 20_000 * DAY_MS + DAY_MS / 2;
+        stats.observe_day(noon_ms, (5, 3));
+        assert_eq!(stats.mornings(), Mornings::default(), "it began before this process");
+        stats.observe_day(noon_ms + DAY_MS, (10, 6));
+        stats.observe_day(noon_ms + DAY_MS + 1, (11, 7));
+        assert_eq!(stats.mornings(), Mornings { yesterday: (0, 0), today: (10, 6) });
+        stats.observe_day(noon_ms + 2 * DAY_MS, (20, 9));
+        assert_eq!(stats.mornings(), Mornings { yesterday: (10, 6), today: (20, 9) });
+    }
+
+    #[test]
+    fn message_rates_are_of_ten_seconds_a_minute_and_ten_minutes() {
+        let flow = Flow::with_ten_minutes(0);
+        for tick in 1..=60 {
+            flow.count(if tick > 54 { 20 } else { 10 }, 1);
+            flow.sample(tick * 10_000);
+        }
+        assert_eq!(message_rates(&flow, 600_000), "2.00 2.00 1.10");
     }
 }

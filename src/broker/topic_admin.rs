@@ -120,7 +120,8 @@ pub async fn stats(core: &Core, command: &RemotingCommand) -> Outcome {
     let topic = required(command, "topic")?;
     core.read_barrier().await?;
     let known = core.view.topic(topic).ok_or_else(|| Failure::no_topic(topic))?;
-    let mut table = TopicStatsTable::default();
+    let mut table =
+        TopicStatsTable { topic_put_tps: core.put_tps(topic), ..TopicStatsTable::default() };
     for queue_id in 0..known.config.queue_nums() {
         let bounds = core.view.bounds(topic, queue_id)?;
         let last_stored_ms = core.store_time_ms(topic, queue_id, bounds.max - 1)?;

@@ -1,7 +1,8 @@
 //! The group's side that applies committed entries.
 //!
 //! Invariant: an entry's records are indexed, then it is in the state, then those who proposed it
-//! are answered, then, once for a batch, those who wait for messages are woken. An entry that cannot
+//! are answered, then, once for a batch, those who wait for messages are woken. What was stored is
+//! counted by who proposed it, before it is answered. An entry that cannot
 //! be read stops the member: skipping it would let members differ.
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::checkpointer::Checkpointer;
 use super::effects::{Arrival, EffectsSink};
 use super::proposal::GroupPending;
 use super::shared::Shared;
+use crate::metrics::traffic::{Gathered, TopicTraffic, Traffic};
 use crate::replication::machine::{ApplyOutcome, Committed, Machine};
 use crate::state::{QueueRun, State, payload};
 use crate::store::extent::{RecordFacts, RecordSink};
@@ -34,10 +36,12 @@ pub struct GroupMachine {
 }
 
 /// Gathers an entry's records into runs.
-#[derive(Default)]
 struct RunCollector {
     runs: Vec<QueueRun>,
-    names: FastMap<Arc<str>, ()>,
+    /// What is to be counted of each run.
+    gathered: Vec<(Arc<TopicTraffic>, Gathered)>,
+    names: FastMap<Arc<str>, Arc<TopicTraffic>>,
+    traffic: Arc<Traffic>,
 }
 
 impl GroupMachine {
@@ -46,11 +50,12 @@ impl GroupMachine {
         checkpointer: Checkpointer,
         sink: Arc<dyn EffectsSink>,
     ) -> GroupMachine {
+        let runs = RunCollector::new(Arc::clone(&shared.traffic));
         GroupMachine {
             shared,
             checkpointer,
             sink,
-            runs: RunCollector::default(),
+            runs,
             arrivals: Vec::new(),
             topics_changed: Vec::new(),
             groups_changed: Vec::new(),
@@ -65,6 +70,7 @@ impl GroupMachine {
             self.shared.state.write().apply(entry.position, &payload.batch, &self.runs.runs);
         if !effects.topics_changed.is_empty() {
             self.shared.publish_topics(&effects.topics_changed);
+            self.runs.forget_gone(&effects.topics_changed, &self.shared);
             self.topics_changed.extend(effects.topics_changed);
         }
         self.groups_changed.extend(effects.groups_changed);
@@ -101,7 +107,7 @@ impl Machine for GroupMachine {
             payload_position: entry.payload_position,
             payload: entry.payload,
         };
-        self.runs.runs.clear();
+        self.runs.clear();
         let applied = self
             .shared
             .extents
@@ -126,6 +132,7 @@ impl Machine for GroupMachine {
         #[cfg(madsim)]
         crate::observe::state(entry.index, || self.shared.state.read().digest());
         if let Some(pending) = pending {
+            self.runs.count();
             pending.applied(entry.index);
         }
         outcome
@@ -171,6 +178,7 @@ impl Machine for GroupMachine {
         self.checkpointer.replace(&mut state, index, log_start);
         *self.shared.state.write() = state;
         self.shared.publish_all_topics();
+        self.runs.forget_all_gone(&self.shared);
         self.shared.applied_end.store(log_start.0, Ordering::Release);
         self.shared.applied.store(index.0, Ordering::Release);
         self.arrivals.clear();
@@ -196,25 +204,67 @@ impl RecordSink for RunCollector {
             && *run.topic == *record.topic
         {
             run.count += 1;
+            let (_, gathered) = self.gathered.last_mut().expect("each run has its counts");
+            gathered.add(record.size);
             return;
         }
-        let topic = match self.names.get_key_value(record.topic) {
-            Some((name, ())) => Arc::clone(name),
-            None => {
-                if self.names.len() >= NAMES {
-                    self.names.clear();
-                }
-                let name: Arc<str> = Arc::from(record.topic);
-                self.names.insert(Arc::clone(&name), ());
-                name
-            }
+        let traffic = match self.names.get(record.topic) {
+            Some(traffic) => Arc::clone(traffic),
+            None => self.first_seen(record.topic),
         };
         self.runs.push(QueueRun {
-            topic,
+            topic: Arc::clone(&traffic.topic),
             queue_id: record.queue_id,
             first_offset: record.queue_offset,
             count: 1,
         });
+        let mut gathered = Gathered::default();
+        gathered.add(record.size);
+        self.gathered.push((traffic, gathered));
+    }
+}
+
+impl RunCollector {
+    fn new(traffic: Arc<Traffic>) -> RunCollector {
+        let names = FastMap::default();
+        RunCollector { runs: Vec::new(), gathered: Vec::new(), names, traffic }
+    }
+
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.gathered.clear();
+    }
+
+    fn first_seen(&mut self, topic: &str) -> Arc<TopicTraffic> {
+        if self.names.len() >= NAMES {
+            self.names.clear();
+        }
+        let traffic = self.traffic.of_topic(topic);
+        self.names.insert(Arc::clone(&traffic.topic), Arc::clone(&traffic));
+        traffic
+    }
+
+    /// Counts what the entry has stored.
+    fn count(&self) {
+        for (topic, gathered) in &self.gathered {
+            self.traffic.stored(topic, gathered);
+        }
+    }
+
+    /// Forgets those of the topics that the state no longer has.
+    fn forget_gone(&mut self, changed: &[Arc<str>], shared: &Shared) {
+        for topic in changed {
+            if shared.topics.read().get(topic).is_none() {
+                self.names.remove(topic);
+                self.traffic.forget_topic(topic);
+            }
+        }
+    }
+
+    fn forget_all_gone(&mut self, shared: &Shared) {
+        let known: Vec<Arc<str>> =
+            self.traffic.topics().iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        self.forget_gone(&known, shared);
     }
 }
 

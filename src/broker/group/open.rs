@@ -153,6 +153,7 @@ pub fn open(mut options: GroupOptions) -> Result<Group, StoreError> {
         topics: RwLock::default(),
         extents,
         log,
+        traffic: Arc::default(),
         applied: AtomicU64::new(applied.0),
         applied_end: AtomicU64::new(applied_end.0),
     });

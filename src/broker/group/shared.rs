@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::RwLock;
 use raft_log::Position;
 
+use crate::metrics::traffic::Traffic;
 use crate::protocol::topic::TopicConfig;
 use crate::state::State;
 use crate::store::extent::Extents;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) topics: RwLock<FastMap<Arc<str>, Arc<TopicRef>>>,
     pub(super) extents: Extents,
     pub(super) log: Arc<dyn CommittedLog>,
+    /// What passes.
+    pub(super) traffic: Arc<Traffic>,
     /// Index of the last applied entry.
     pub(super) applied: AtomicU64,
     /// Position behind it.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use raft_log::{LogIndex, Position};
 
 use super::shared::{Shared, TopicRef};
+use crate::metrics::traffic::Traffic;
 use crate::protocol::data_version::DataVersion;
 use crate::protocol::group::SubscriptionGroupConfig;
 use crate::state::{QueueLock, QueueProgress, State};
@@ -38,6 +39,11 @@ pub struct QueueBounds {
 impl GroupView {
     pub(super) fn new(shared: Arc<Shared>) -> GroupView {
         GroupView { shared }
+    }
+
+    /// What passes through this member.
+    pub fn traffic(&self) -> &Traffic {
+        &self.shared.traffic
     }
 
     /// Index of the last applied entry.

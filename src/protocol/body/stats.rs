@@ -146,6 +146,34 @@ impl ConsumeStatsList {
     }
 }
 
+/// Of one span in [`BrokerStatsData`].
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BrokerStatsItem {
+    /// Counted each time, on average.
+    pub avgpt: f64,
+    /// Counted.
+    pub sum: i64,
+    /// Counted per second.
+    pub tps: f64,
+}
+
+/// Answer of 315: what was counted under a name within the last minute, hour and day.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerStatsData {
+    /// The last 24 hours.
+    pub stats_day: BrokerStatsItem,
+    /// The last hour.
+    pub stats_hour: BrokerStatsItem,
+    /// The last minute.
+    pub stats_minute: BrokerStatsItem,
+}
+
+impl crate::protocol::fastjson::JsonBody for BrokerStatsData {
+    const WHAT: &'static str = "broker statistics";
+}
+
 /// Answer of 222 and body of 220: new offsets by queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
