@@ -141,7 +141,7 @@ fn schedule_figures(core: &Core, put: Put<'_>) {
 
 fn queue_figures(core: &Core, put: Put<'_>) {
     let queues = [
-        ("send", 0, core.config.send_queue_capacity),
+        ("send", core.replica.waiting(), core.config.send_queue_capacity),
         ("pull", 0, core.config.long_polling_requests_max),
         ("query", 0, 0),
         ("litePull", 0, core.config.long_polling_requests_max),
@@ -183,5 +183,6 @@ fn log_figures(core: &Core, put: Put<'_>) {
     put("raftRole", format!("{:?}", status.role));
     put("raftTerm", status.term.to_string());
     put("raftServing", status.serving.to_string());
+    put("metricsAddress", core.metrics_address.map_or_else(String::new, |at| at.to_string()));
     put("flushDiskType", core.config.flush_disk_type.to_string());
 }

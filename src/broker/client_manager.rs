@@ -324,6 +324,14 @@ impl<C: ClientChannel> ClientManager<C> {
         }
     }
 
+    /// Consumer groups with at least one member.
+    #[cfg(not(madsim))]
+    pub fn consumer_groups(&self) -> Vec<String> {
+        let tables = self.tables.lock();
+        let present = tables.consumers.iter().filter(|(_, group)| !group.members.is_empty());
+        present.map(|(name, _)| name.clone()).collect()
+    }
+
     /// A group with at least one member.
     pub fn describe_consumers(&self, group: &str) -> Option<GroupDescription<C>> {
         let tables = self.tables.lock();

@@ -62,6 +62,8 @@ pub struct Core {
     pub memory_reach_bytes: u64,
     /// Counters.
     pub stats: BrokerStats,
+    /// Where metrics are, if they are.
+    pub metrics_address: Option<SocketAddr>,
     /// When this broker started.
     pub started_at_ms: i64,
     /// Store timestamp of the oldest message, -1 if there is none.

@@ -22,6 +22,8 @@ use super::commits::OffsetCommits;
 use super::core::Core;
 use super::dispatch::{Dispatcher, refuse};
 use super::duties::{self, Effects};
+#[cfg(not(madsim))]
+use super::exporter::Exporter;
 use super::group::{self, Group, GroupOptions, GroupView};
 use super::host::{Host, ThisMachine};
 use super::long_polling::LongPolling;
@@ -102,6 +104,9 @@ pub struct Broker {
     core: Arc<Core>,
     server: RemotingServer,
     tasks: Vec<JoinHandle<()>>,
+    /// Answers until the broker has stopped.
+    #[cfg(not(madsim))]
+    exporter: Option<Exporter>,
 }
 
 /// Hands requests on once there is someone to take them.
@@ -156,6 +161,9 @@ impl Broker {
         config: BrokerConfig,
         listen: Listen,
     ) -> Result<Broker, BrokerError> {
+        // First, so that who watches is answered while the log is being read.
+        #[cfg(not(madsim))]
+        let exporter = Exporter::start(&config).await?;
         let root = &config.store_path_root_dir;
         host.disk().create_dir_all(root).map_err(|source| BrokerError::Directory {
             directory: root.display().to_string(),
@@ -211,6 +219,10 @@ impl Broker {
             queue_turn: AtomicU32::new(0),
             memory_reach_bytes: host.memory_bytes() / 100 * MEMORY_REACH_PERCENT,
             stats: BrokerStats::default(),
+            #[cfg(not(madsim))]
+            metrics_address: exporter.as_ref().map(Exporter::address),
+            #[cfg(madsim)]
+            metrics_address: None,
             started_at_ms: crate::clock::now_ms(),
             earliest_stored_ms: AtomicI64::new(-1),
             disk_full: AtomicBool::new(false),
@@ -220,6 +232,10 @@ impl Broker {
         });
         if handler.dispatcher.set(Dispatcher::new(core.clone())).is_err() {
             unreachable!("the dispatcher is set once, here");
+        }
+        #[cfg(not(madsim))]
+        if let Some(exporter) = &exporter {
+            exporter.speaks_for(&core);
         }
         let segment_bytes = core.config.mapped_file_size_commit_log;
         let mut tasks = Registrar::start(&core);
@@ -238,7 +254,13 @@ impl Broker {
             applied = %core.view.applied(),
             "broker started"
         );
-        Ok(Broker { core, server, tasks })
+        Ok(Broker {
+            core,
+            server,
+            tasks,
+            #[cfg(not(madsim))]
+            exporter,
+        })
     }
 
     /// Where clients reach it.
@@ -272,7 +294,13 @@ impl Broker {
 
     /// Stops in good order.
     pub async fn shutdown(self) {
-        let Broker { core, server, mut tasks } = self;
+        let Broker {
+            core,
+            server,
+            mut tasks,
+            #[cfg(not(madsim))]
+            exporter,
+        } = self;
         hand_over(&core).await;
         core.stopping.send_replace(true);
         core.long_polling.release_all();
@@ -290,6 +318,8 @@ impl Broker {
             task.abort();
             let _ = task.await;
         }
+        #[cfg(not(madsim))]
+        drop(exporter);
         tracing::info!(broker = core.config.broker_name, "broker stopped");
     }
 }

@@ -18,6 +18,9 @@ mod core;
 mod delayed;
 mod dispatch;
 mod duties;
+// It listens for those who watch; a simulation has none.
+#[cfg(not(madsim))]
+mod exporter;
 mod fields;
 mod forward;
 pub mod group;
@@ -25,6 +28,8 @@ mod group_admin;
 mod host;
 mod lifecycle;
 mod long_polling;
+#[cfg(not(madsim))]
+mod metrics;
 mod namesrv_client;
 mod offset_admin;
 mod offsets;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::delay_levels::DelayLevels;
-use super::setting::{FlushDiskType, Hours, MemberIds, PeerAddress};
+use super::setting::{FlushDiskType, Hours, MemberIds, MetricsExporterType, PeerAddress};
 use super::table::{
     Allowed::{Any, Between},
     settings,
@@ -170,6 +170,17 @@ settings! {
             "What a message with the property DELAY=1, 2, ... waits before consumers see it, in s, \
             m, h or d. Messages that consumers send back wait as long as level 3, then 4, and so \
             on. A delay longer than fileReservedTime may outlive its message.";
+    }
+
+    "Metrics" => {
+        metrics_exporter_type: MetricsExporterType = "metricsExporterType", "DISABLE", "", Any,
+            "PROM answers Prometheus at metricsPromExporterPort, path /metrics; /live and /ready \
+            there are for those who watch over processes. DISABLE: nothing is opened. (RocketMQ's \
+            OTLP_GRPC and LOG are as good as DISABLE here.)";
+        metrics_prom_exporter_port: u16 = "metricsPromExporterPort", "5557", "", Between(0, 65_535),
+            "The port for that. 0 takes any free port; brokerStatus shows which.";
+        metrics_prom_exporter_host: String = "metricsPromExporterHost", "", "", Any,
+            "The local address for that. Default: bindAddress. (RocketMQ's default is brokerIP1.)";
     }
 
     "Pulling" => {

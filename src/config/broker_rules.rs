@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::budget::{OTHERS_PERCENT_MIN, WAITING_PERCENT};
-use super::setting::Setting;
+use super::setting::{MetricsExporterType, Setting};
 use super::{BrokerConfig, Environment, Finding, Problem, Properties};
 
 /// Room in a segment beside the largest body: properties, topic, entry headers and commands.
@@ -120,6 +120,10 @@ pub fn check(
     {
         let reserved_hours = config.file_reserved_time_hours;
         findings.push(Finding::DelayOutlivesMessage { delay_hours, reserved_hours });
+    }
+    let exporter = config.metrics_exporter_type;
+    if matches!(exporter, MetricsExporterType::OtlpGrpc | MetricsExporterType::Log) {
+        findings.push(Finding::NotExported { exporter: exporter.render() });
     }
     if config.broker_name != config.dleger_group {
         findings.push(Finding::NamesDiffer {
@@ -246,6 +250,18 @@ fn check_members(config: &BrokerConfig) -> Result<(), Problem> {
             stranger,
             &format!("it is not a member in dLegerPeers={peers}"),
             "name members of the group",
+        ));
+    }
+    let exporter_port = config.metrics_prom_exporter_port;
+    if config.metrics_exporter_type == MetricsExporterType::Prom
+        && exporter_port != 0
+        && [config.own_peer().port, config.listen_port].contains(&exporter_port)
+    {
+        return Err(contradiction(
+            "metricsPromExporterPort",
+            exporter_port,
+            "it is also listenPort, or this member's port in dLegerPeers",
+            "give metrics a port of their own",
         ));
     }
     if config.own_peer().port == config.listen_port {

@@ -36,6 +36,11 @@ pub enum Finding {
         /// `fileReservedTime`.
         reserved_hours: u64,
     },
+    /// Metrics are to leave in a way that this broker does not have.
+    NotExported {
+        /// `metricsExporterType`.
+        exporter: String,
+    },
     /// Clients see one name, members and their data another.
     NamesDiffer {
         /// `brokerName`.
@@ -92,6 +97,11 @@ impl Finding {
                 reserved_hours,
                 "a delay of messageDelayLevel is not shorter than fileReservedTime: messages may \
                  be deleted before they are delivered; raise fileReservedTime"
+            ),
+            Finding::NotExported { exporter } => warn!(
+                origin,
+                exporter,
+                "this metricsExporterType is not there: no metrics are exported; use PROM"
             ),
             Finding::NamesDiffer { broker_name, group } => warn!(
                 origin,

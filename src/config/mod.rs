@@ -33,7 +33,9 @@ pub use finding::Finding;
 pub use namesrv::{LOCKED_KEYS, NamesrvConfig, RESTART_KEYS};
 pub use properties::{Properties, PropertiesError, replace_line};
 pub use reference::{effective, reference};
-pub use setting::{FlushDiskType, Hours, MemberIds, PeerAddress, Setting, split_host_port};
+pub use setting::{
+    FlushDiskType, Hours, MemberIds, MetricsExporterType, PeerAddress, Setting, split_host_port,
+};
 pub use table::{Allowed, KeySpec};
 
 /// A configuration read from properties.
@@ -114,7 +116,15 @@ pub fn check_together(brokers: &[(String, BrokerConfig)]) -> Result<(), ConfigEr
                 fix: fix.to_owned(),
             },
         };
-        let own = [("listenPort", config.listen_port), ("dLegerPeers", config.own_peer().port)];
+        let exported = config.metrics_exporter_type == MetricsExporterType::Prom;
+        let own = [
+            ("listenPort", config.listen_port),
+            ("dLegerPeers", config.own_peer().port),
+            (
+                "metricsPromExporterPort",
+                if exported { config.metrics_prom_exporter_port } else { 0 },
+            ),
+        ];
         for (key, port) in own {
             if port == 0 {
                 continue;

@@ -117,6 +117,40 @@ impl fmt::Display for FlushDiskType {
     }
 }
 
+/// How metrics leave the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsExporterType {
+    /// Not at all.
+    Disable,
+    /// Prometheus asks for them.
+    Prom,
+    /// RocketMQ would push them; here they stay.
+    OtlpGrpc,
+    /// RocketMQ would write them to its log; here they stay.
+    Log,
+}
+
+impl Setting for MetricsExporterType {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_uppercase().as_str() {
+            "DISABLE" => Ok(MetricsExporterType::Disable),
+            "PROM" => Ok(MetricsExporterType::Prom),
+            "OTLP_GRPC" => Ok(MetricsExporterType::OtlpGrpc),
+            "LOG" => Ok(MetricsExporterType::Log),
+            _ => Err("DISABLE or PROM".to_owned()),
+        }
+    }
+    fn render(&self) -> String {
+        let name = match self {
+            MetricsExporterType::Disable => "DISABLE",
+            MetricsExporterType::Prom => "PROM",
+            MetricsExporterType::OtlpGrpc => "OTLP_GRPC",
+            MetricsExporterType::Log => "LOG",
+        };
+        name.to_owned()
+    }
+}
+
 /// Hours of the day, each below 24.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hours(pub Vec<u8>);
@@ -250,6 +284,8 @@ mod tests {
         round_trip::<FlushDiskType>("ASYNC_FLUSH");
         round_trip::<Vec<PeerAddress>>("n0-a-b.c:1;n1-[::1]:2;");
         round_trip::<bool>("TRUE");
+        round_trip::<MetricsExporterType>("prom");
+        round_trip::<MetricsExporterType>("OTLP_GRPC");
     }
 
     #[test]

@@ -7,4 +7,8 @@
 
 pub mod histogram;
 pub mod history;
+// A simulation has nobody who watches from outside.
+#[cfg(not(madsim))]
+pub mod http;
+pub mod text;
 pub mod traffic;

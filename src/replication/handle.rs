@@ -9,6 +9,7 @@ use raft_log::{LogIndex, Position, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use super::figures::ReplicaFigures;
 use super::machine::Refusal;
 use super::peers::PeerTable;
 use super::queue::ProposalQueue;
@@ -107,6 +108,7 @@ struct Inner<P> {
     status: watch::Receiver<ReplicaStatus>,
     peers: PeerTable,
     client_addr: String,
+    figures: Arc<ReplicaFigures>,
     owning: AbortHandle,
     applying: AbortHandle,
 }
@@ -125,15 +127,24 @@ pub(super) struct HandleParts<P> {
     pub status: watch::Receiver<ReplicaStatus>,
     pub peers: PeerTable,
     pub client_addr: String,
+    pub figures: Arc<ReplicaFigures>,
     pub owning: AbortHandle,
     pub applying: AbortHandle,
 }
 
 impl<P> ReplicaHandle<P> {
     pub(super) fn new(parts: HandleParts<P>) -> Self {
-        let HandleParts { queue, weight, commands, status, peers, client_addr, owning, applying } =
-            parts;
-        let inner = Inner { queue, weight, commands, status, peers, client_addr, owning, applying };
+        let inner = Inner {
+            queue: parts.queue,
+            weight: parts.weight,
+            commands: parts.commands,
+            status: parts.status,
+            peers: parts.peers,
+            client_addr: parts.client_addr,
+            figures: parts.figures,
+            owning: parts.owning,
+            applying: parts.applying,
+        };
         ReplicaHandle { inner: Arc::new(inner) }
     }
 
@@ -151,6 +162,16 @@ impl<P> ReplicaHandle<P> {
     /// What the member says about itself, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
         self.inner.status.clone()
+    }
+
+    /// What the member counts of its work.
+    pub fn figures(&self) -> &ReplicaFigures {
+        &self.inner.figures
+    }
+
+    /// Proposals that wait to become entries.
+    pub fn waiting(&self) -> usize {
+        self.inner.queue.waiting()
     }
 
     /// Where clients reach the leader, if it is known and has said so.

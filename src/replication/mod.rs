@@ -13,6 +13,7 @@
 mod applier;
 mod complaint;
 mod fatal;
+mod figures;
 mod handle;
 pub mod machine;
 mod options;
@@ -36,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use fatal::exit;
+pub use figures::ReplicaFigures;
 pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
 pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, ScrubPace, StartError};
 pub use repair::{mend_log, open_log};
@@ -130,6 +132,7 @@ impl Replica {
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let table = Arc::clone(peers.table());
         let client_addr = options.client_addr.clone();
+        let figures = Arc::new(ReplicaFigures::default());
         let owner = Owner::new(OwnerParts {
             options,
             raft,
@@ -142,6 +145,7 @@ impl Replica {
             applier,
             applying,
             status,
+            figures: Arc::clone(&figures),
         });
         let owning = tokio::spawn(owner.run());
         Ok(ReplicaHandle::new(HandleParts {
@@ -151,6 +155,7 @@ impl Replica {
             status: status_seen,
             peers: table,
             client_addr,
+            figures,
             owning: owning.abort_handle(),
             applying: applying_abort,
         }))

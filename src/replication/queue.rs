@@ -119,6 +119,12 @@ impl<P> ProposalQueue<P> {
         moved_bytes
     }
 
+    /// How many are in it, or were taken and are not released.
+    pub fn waiting(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.waiting.len() + inner.taken
+    }
+
     /// Weight of all that is in it, or was taken and is not released.
     #[cfg(madsim)]
     pub fn held_bytes(&self) -> usize {

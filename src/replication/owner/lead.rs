@@ -12,7 +12,7 @@ use raft::eraftpb::{Entry, Message, MessageType};
 use raft_log::{Disk, ENTRY_HEADER_BYTES, LogIndex, Position, Term};
 use tokio::time::{Duration, Instant};
 
-use super::Owner;
+use super::{InFlight, Owner};
 use crate::clock;
 use crate::replication::fatal::MemberError;
 use crate::replication::machine::{Refusal, Sequencer, Slot};
@@ -95,8 +95,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if crate::mistake::made(crate::mistake::Mistake::AnswersForAnother) {
             return;
         }
-        for (_, _, pending) in self.pendings.drain(..) {
-            S::abandon(pending, Refusal::Unknown);
+        for in_flight in self.pendings.drain(..) {
+            S::abandon(in_flight.pending, Refusal::Unknown);
         }
         self.hold_until = Instant::now() + Duration::from_millis(self.options.election_timeout_ms);
         let refusal = self.not_leader();
@@ -200,6 +200,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.queue.release(taken, bytes);
         let Some(pending) = pending else { return };
         assert!(payload.len() <= self.options.entry_bytes_limit, "payload within its limit");
+        self.figures.entry_proposals.observe(taken as u64);
+        self.figures.entry_bytes.observe(payload.len() as u64);
         let entry = Entry { data: payload.freeze(), ..Entry::default() };
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
@@ -207,6 +209,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         message.set_entries(vec![entry].into());
         self.raft.step(message).expect("a leader with room, not handing over, takes a proposal");
         assert_eq!(self.raft.raft.raft_log.last_index(), index, "the index the sequencer was told");
-        self.pendings.push_back((index, leading.term, pending));
+        let since = Instant::now();
+        self.pendings.push_back(InFlight { index, term: leading.term, since, pending });
     }
 }

@@ -31,6 +31,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::applier::Applier;
 use super::fatal::{MemberError, end_member};
+use super::figures::ReplicaFigures;
 use super::handle::Command;
 use super::machine::{Refusal, Sequencer};
 use super::options::ReplicaOptions;
@@ -54,6 +55,15 @@ const BACKGROUND_SYNC: Duration = Duration::from_millis(500);
 /// An orderly stop waits this long for what is in flight and for another leader.
 const STOP_PATIENCE: Duration = Duration::from_millis(1500);
 
+/// An entry that this member proposed.
+struct InFlight<P> {
+    index: u64,
+    term: u64,
+    since: Instant,
+    /// Who waits.
+    pending: P,
+}
+
 /// An orderly stop under way.
 struct Stopping {
     replies: Vec<oneshot::Sender<()>>,
@@ -75,8 +85,8 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     waiting: VecDeque<S::Proposal>,
     weights: VecDeque<usize>,
     waiting_bytes: usize,
-    /// In flight: index, term, and who waits.
-    pendings: VecDeque<(u64, u64, S::Pending)>,
+    /// In flight, in order of their entries.
+    pendings: VecDeque<InFlight<S::Pending>>,
     /// What was refused since leadership ended is held until a leader is known or this passes.
     hold_until: Instant,
     leading: Option<Leading>,
@@ -101,6 +111,9 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     news: CommitNews,
     memory: Memory,
     pace: Pace,
+    figures: Arc<ReplicaFigures>,
+    /// When the sync under way began that makes something durable.
+    sync_began: Option<Instant>,
 }
 
 /// What [`Owner::new`] is given.
@@ -116,6 +129,7 @@ pub(super) struct OwnerParts<D: Disk, S: Sequencer> {
     pub applier: Applier<S::Pending>,
     pub applying: JoinHandle<()>,
     pub status: tokio::sync::watch::Sender<super::handle::ReplicaStatus>,
+    pub figures: Arc<ReplicaFigures>,
 }
 
 impl<D: Disk, S: Sequencer> Owner<D, S> {
@@ -157,6 +171,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             unreachable: BTreeSet::new(),
             stopping: None,
             news: CommitNews::default(),
+            figures: parts.figures,
+            sync_began: None,
         }
     }
 

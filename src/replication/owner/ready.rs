@@ -14,9 +14,10 @@ use raft_log::{BoundarySnapshot, Disk, ENTRY_HEADER_BYTES, LogError, LogIndex, P
 use tokio::time::Instant;
 
 use super::persist::Need;
-use super::{BACKGROUND_SYNC, Owner};
+use super::{BACKGROUND_SYNC, InFlight, Owner};
 use crate::replication::applier::Work;
 use crate::replication::fatal::MemberError;
+use crate::replication::figures::microseconds;
 use crate::replication::machine::{Committed, Refusal, Sequencer};
 use crate::replication::options::FlushMode;
 use crate::replication::wire::Parcel;
@@ -127,6 +128,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             Need::Durable => {
                 self.next_background_sync = now + BACKGROUND_SYNC;
                 self.pace_sync(now);
+                self.sync_began = Some(now);
                 let synced = self.raft.mut_store().begin_sync();
                 self.persist.begin(Box::pin(synced), wanted, self.hard_state.term);
             }
@@ -136,8 +138,12 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// A sync finished.
     pub(super) fn synced(&mut self, released: super::persist::Released) {
         self.durable_term = self.durable_term.max(released.term);
-        if self.pace.measures() {
-            self.pace.ended(Instant::now());
+        if let Some(began) = self.sync_began.take() {
+            let now = Instant::now();
+            self.figures.sync_us.observe(microseconds(now - began));
+            if self.pace.measures() {
+                self.pace.ended(now);
+            }
         }
         self.send(released.messages);
         self.raft.on_persist_ready(released.number);
@@ -167,6 +173,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             return Ok(());
         }
         let mut batch = Vec::with_capacity(entries.len());
+        let now = Instant::now();
         for entry in entries {
             let index = LogIndex(entry.index);
             let position = self
@@ -186,7 +193,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 payload_position: Position(position.0 + ENTRY_HEADER_BYTES),
                 payload,
             };
-            let pending = self.take_pending(entry.index, entry.term);
+            let pending = self.take_pending(entry.index, entry.term, now);
             batch.push((committed, pending));
         }
         self.applier.hand(Work::Entries(batch));
@@ -194,9 +201,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     }
 
     /// Who waits for the entry, if it is the very one that we proposed.
-    fn take_pending(&mut self, index: u64, term: u64) -> Option<S::Pending> {
-        while self.pendings.front().is_some_and(|(first, ..)| *first <= index) {
-            let (at, proposed_in, pending) = self.pendings.pop_front()?;
+    fn take_pending(&mut self, index: u64, term: u64, now: Instant) -> Option<S::Pending> {
+        while self.pendings.front().is_some_and(|first| first.index <= index) {
+            let InFlight { index: at, term: proposed_in, since, pending } =
+                self.pendings.pop_front()?;
             #[cfg(madsim)]
             let proposed_in = match crate::mistake::made(crate::mistake::Mistake::AnswersForAnother)
             {
@@ -204,6 +212,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 false => proposed_in,
             };
             if at == index && proposed_in == term {
+                self.figures.commit_us.observe(microseconds(now - since));
                 return Some(pending);
             }
             S::abandon(pending, Refusal::Unknown);

@@ -131,6 +131,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             last_position: log.tail(),
             peers: self.peers.table().values().map(peer_status).collect(),
         };
+        let stands = raft.state == StateRole::Candidate;
+        self.figures.observe(raft.term, stands, leads, raft.leader_id);
         self.status.sender.send_if_modified(|published| {
             let changed = *published != status;
             *published = status;
