@@ -13,7 +13,7 @@ use super::process::Process;
 use super::wire::Wire;
 
 pub const BROKER_NAME: &str = "RaftNode00";
-const BOOT_LIMIT: Duration = Duration::from_secs(30);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(30);
 const ELECTION_LIMIT: Duration = Duration::from_secs(20);
 const MEMBERS: usize = 3;
 
@@ -39,10 +39,10 @@ impl Cluster {
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (clients, peers) = ports[1..].split_at(MEMBERS);
         write_files(directory.path(), ports[0], clients, peers, settings);
-        let name_server = spawn(directory.path(), "namesrv", "namesrv.conf");
+        let name_server = raftmq(directory.path(), "namesrv", &["namesrv.conf".to_owned()]);
         name_server.await_line("The Name Server boot success", BOOT_LIMIT);
         let brokers: Vec<Process> = (0..MEMBERS)
-            .map(|member| spawn(directory.path(), "broker", &format!("broker-n{member}.conf")))
+            .map(|member| raftmq(directory.path(), "broker", &[file_name(member)]))
             .collect();
         for broker in &brokers {
             broker.await_line("boot success", BOOT_LIMIT);
@@ -128,8 +128,8 @@ impl Cluster {
 
     pub fn restart_all(&mut self, members: &[usize]) {
         for member in members {
-            let file = format!("broker-n{member}.conf");
-            self.brokers[*member] = spawn(self.directory.path(), "broker", &file);
+            let files = [file_name(*member)];
+            self.brokers[*member] = raftmq(self.directory.path(), "broker", &files);
         }
         for member in members {
             self.brokers[*member].await_line("boot success", BOOT_LIMIT);
@@ -173,11 +173,19 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn(directory: &Path, role: &str, file: &str) -> Process {
+fn file_name(member: usize) -> String {
+    format!("broker-n{member}.conf")
+}
+
+/// A process with everything that its files describe; its log is named after the first.
+pub fn raftmq(directory: &Path, role: &str, files: &[String]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-    command.args([role, "-c"]).arg(directory.join(file)).current_dir(directory);
+    command.arg(role).current_dir(directory);
+    for file in files {
+        command.arg("-c").arg(directory.join(file));
+    }
     command.env("RUST_LOG", "info");
-    Process::spawn(file, command, &directory.join(file.replace(".conf", ".log")))
+    Process::spawn(&files[0], command, &directory.join(files[0].replace(".conf", ".log")))
 }
 
 /// Ports that were free a moment ago; all are held until all are found, so they differ.
@@ -214,6 +222,6 @@ fn write_files(root: &Path, name_server: u16, clients: &[u16], peers: &[u16], se
              mappedFileSizeCommitLog=67108864\n\
              {settings}\n"
         );
-        std::fs::write(root.join(format!("broker-n{member}.conf")), text).unwrap();
+        std::fs::write(root.join(file_name(member)), text).unwrap();
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod load;
+pub mod nodes;
 pub mod poll;
 pub mod process;
 pub mod wire;

@@ -1,9 +1,10 @@
 """The official C++ client, through its Python API, against a running cluster.
 
 Usage: suite.py NAME_SERVERS. One line a case on standard output (`PASS name`, `FAIL name reason`,
-`INFO key=value`), and `KILL-LEADER`, after which it waits for one line on standard input.
-The API has no call that creates a topic: the first send does. Its consumers start at the end of a
-queue, so the ones here first wait until a probe came through every queue.
+`LACKS name why`, `INFO key=value`), and the requests `CREATE-TOPIC` and `KILL-LEADER`, after which it
+waits for one line on standard input. The API has no call that creates a topic: the first send does, in
+one group; topics in all groups the runner creates. Its consumers start at the end of a queue, so the
+ones here first wait until a probe came through every queue.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ import traceback
 from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus
 from rocketmq.consts import MessageProperty
 from rocketmq.exceptions import ffi_check
-from rocketmq.ffi import _CConsumeStatus, dll
+from rocketmq.ffi import MessageModel, _CConsumeStatus, dll
 
 NAME_SERVERS = sys.argv[1]
 SUFFIX = str(int(time.time() * 1000))
@@ -29,6 +30,11 @@ failed = []
 
 def say(line):
     print(line, flush=True)
+
+
+def ask(request):
+    say(request)
+    check(sys.stdin.readline(), "the runner went away")
 
 
 def check(holds, what):
@@ -76,25 +82,29 @@ def property_of(received, name):
 class Received:
     """A push consumer and what it got, by place in the topic; probes are kept apart."""
 
-    def __init__(self, group, topic, expression):
+    def __init__(self, group, topic, expression, instance="", **kind):
         self.lock = threading.Lock()
         self.messages = {}
+        self.order = []
         self.probed_queues = set()
-        self.consumer = PushConsumer(group + SUFFIX)
+        self.consumer = PushConsumer(group + SUFFIX, **kind)
         self.consumer.set_namesrv_addr(NAME_SERVERS)
-        self.consumer.set_instance_name(group + SUFFIX)
+        self.consumer.set_instance_name(group + SUFFIX + instance)
         self.consumer.subscribe(topic, self.on_message, expression)
         self.consumer.start()
 
     def on_message(self, received):
         with self.lock:
             if received.tags == b"Probe":
-                self.probed_queues.add(received.queue_id)
+                self.probed_queues.add(received.keys)
             else:
                 found = {"tag": received.tags, "body": body_of(received), "keys": received.keys}
                 found["number"] = property_of(received, "number")
                 found["id"] = property_of(received, UNIQUE_ID)
-                self.messages[(received.queue_id, received.queue_offset)] = found
+                # Several groups have a queue of the same number; no two messages the same body.
+                place = (received.queue_id, received.queue_offset, found["body"])
+                self.messages[place] = found
+                self.order.append(found["number"])
 
     def ids(self):
         with self.lock:
@@ -103,13 +113,26 @@ class Received:
     def await_probes(self, producer, queues, topic):
         def probed():
             for queue in range(queues):
-                producer.send_orderly(message("Probe", 0, topic), queue)
+                producer.send_orderly(message("Probe", queue, topic), queue)
             return len(self.probed_queues) == queues
 
         end = time.monotonic() + 60
         while not probed():
             check(time.monotonic() < end, "a probe through each of the %d queues" % queues)
             time.sleep(0.2)
+
+
+class Puller(PullConsumer):
+    """The API's own keeps one offset for the queues of all groups that have the same number."""
+
+    def __init__(self, group):
+        super().__init__(group + SUFFIX)
+        self.offset_table = {}
+        self.set_namesrv_addr(NAME_SERVERS)
+        self.start()
+
+    def _get_mq_key(self, queue):
+        return (queue.topic, queue.brokerName, queue.queueId)
 
 
 def start_producer(group):
@@ -123,23 +146,14 @@ def start_producer(group):
 
 producer = start_producer("OfficialCppProducer")
 sent = {}
-queues = set()
 
 
 def send_creates_topic():
-    result = producer.send_sync(message("Probe", 0))
+    topic = TOPIC + "Auto"
+    result = producer.send_sync(message("TagA", 0, topic))
     check(result.status == SendStatus.OK, result)
-    # The route of the new topic, not the default topic's, from here on.
-    reader = PullConsumer("OfficialCppRoute" + SUFFIX)
-    reader.set_namesrv_addr(NAME_SERVERS)
-    reader.start()
-
-    def routed():
-        for received in reader.pull(TOPIC):
-            queues.add(received.queue_id)
-        return bool(queues)
-
-    wait_for(30, "the new topic is routed and its first message pulled", routed)
+    reader = Puller("OfficialCppRoute")
+    wait_for(30, "the new topic is routed and its first message pulled", lambda: any(reader.pull(topic)))
     reader.shutdown()
 
 
@@ -254,10 +268,7 @@ def pull_consume_all():
 
 def pull_all(group, topic, wanted):
     """Reads from the minimum offset of each queue until the wanted ids were seen."""
-    PullConsumer.offset_table = {}
-    reader = PullConsumer(group + SUFFIX)
-    reader.set_namesrv_addr(NAME_SERVERS)
-    reader.start()
+    reader = Puller(group)
     found = set()
     end = time.monotonic() + 60
     while not found >= wanted and time.monotonic() < end:
@@ -265,6 +276,41 @@ def pull_all(group, topic, wanted):
             found.add(property_of(received, UNIQUE_ID) or received.id)
     reader.shutdown()
     return found
+
+
+KINDS_TOPIC = "OfficialCppKinds" + SUFFIX
+KINDS_MESSAGES = 60
+
+
+def start_kinds():
+    """Consumers in order and by broadcast, two of the latter, and what they are to get."""
+    ask("CREATE-TOPIC %s %d" % (KINDS_TOPIC, QUEUES_EACH))
+    broadcasting = {"message_model": MessageModel.BROADCASTING}
+    kinds = [Received("OfficialCppOrdered", KINDS_TOPIC, "*", orderly=True)]
+    for n in range(2):
+        kinds.append(Received("OfficialCppBroadcast", KINDS_TOPIC, "*", str(n), **broadcasting))
+    for one in kinds:
+        one.await_probes(producer, QUEUES, KINDS_TOPIC)
+    for number in range(KINDS_MESSAGES):
+        result = producer.send_orderly(message("TagJ", number, KINDS_TOPIC), number % QUEUES)
+        check(result.status == SendStatus.OK, result)
+    return kinds
+
+
+def orderly_consumer_keeps_order():
+    global ordered, broadcast
+    ordered, *broadcast = start_kinds()
+    wait_for(30, "all consumed", lambda: len(ordered.order) >= KINDS_MESSAGES)
+    for queue in range(QUEUES):
+        found = [int(number) for number in ordered.order if int(number) % QUEUES == queue]
+        check(found == list(range(queue, KINDS_MESSAGES, QUEUES)), (queue, found))
+    ordered.consumer.shutdown()
+
+
+def broadcast_reaches_every_consumer():
+    for one in broadcast:
+        wait_for(30, "all reached", lambda: len(one.messages) == KINDS_MESSAGES)
+        one.consumer.shutdown()
 
 
 attempts = {}
@@ -304,7 +350,7 @@ def probe_retrying():
             producer.send_orderly(probe, queue)
         return all("probe%d" % queue in attempts for queue in range(QUEUES))
 
-    producer.send_sync(message("Probe", 0, RETRY_TOPIC))
+    ask("CREATE-TOPIC %s %d" % (RETRY_TOPIC, QUEUES_EACH))
     global retrying
     retrying = start_retrying()
     end = time.monotonic() + 60
@@ -366,8 +412,7 @@ def send_until_stopped(sender):
 def failover_send_goes_on():
     limit = FAILOVER_LIMIT_S
     wait_for(limit, "sends before the kill", lambda: len(acknowledged) >= MESSAGES_EACH_SIDE)
-    say("KILL-LEADER")
-    check(sys.stdin.readline(), "the runner went away")
+    ask("KILL-LEADER")
     at_kill = len(acknowledged)
     enough = at_kill + MESSAGES_EACH_SIDE
     wait_for(limit, "sends after the kill", lambda: len(acknowledged) >= enough)
@@ -385,8 +430,12 @@ def failover_nothing_acknowledged_lost():
 
 
 case(send_creates_topic)
-QUEUES = 4
+QUEUES_EACH, GROUPS = 2, 3
+QUEUES = QUEUES_EACH * GROUPS
+say("LACKS create-topic: no call creates a topic, a send does")
+say("LACKS ends-in-the-dead-letter-topic: the number of attempts cannot be set, and 16 take hours")
 try:
+    ask("CREATE-TOPIC %s %d" % (TOPIC, QUEUES_EACH))
     start_consumers()
 except BaseException as start_problem:
     failed.append("set-up")
@@ -404,6 +453,8 @@ for test in (
     push_consume_all,
     push_consume_by_tag,
     pull_consume_all,
+    orderly_consumer_keeps_order,
+    broadcast_reaches_every_consumer,
     delayed_message_comes_in_time,
     a_failed_message_comes_again,
     nothing_came_once_too_often,

@@ -15,6 +15,8 @@ import org.apache.rocketmq.tools.command.topic.DeleteTopicSubCommand;
 
 /** What the official admin API asks: offsets, statistics, topics and groups. */
 final class AdminSuite {
+    private static final int QUEUES = 6;
+
     private final Cluster cluster;
     private final DefaultMQAdminExt admin;
     private final DefaultMQProducer producer;
@@ -31,7 +33,7 @@ final class AdminSuite {
     }
 
     void run(Cases cases) throws Exception {
-        Cluster.createTopic(admin, topic, 2);
+        Cluster.createTopic(admin, topic, QUEUES);
         cases.run("queue-offsets", this::queueOffsets);
         cases.run("topic-statistics", this::topicStatistics);
         cases.run("create-group", this::createGroup);
@@ -45,7 +47,7 @@ final class AdminSuite {
     private void queueOffsets() throws Exception {
         Cases.await(10_000, "the topic is routed", () -> {
             try {
-                return producer.fetchPublishMessageQueues(topic).size() == 2;
+                return producer.fetchPublishMessageQueues(topic).size() == QUEUES;
             } catch (MQClientException notYet) {
                 return false;
             }
@@ -70,7 +72,7 @@ final class AdminSuite {
         for (var offsets : queues.values()) {
             messages += offsets.getMaxOffset() - offsets.getMinOffset();
         }
-        Cases.equal(2, queues.size(), "queues");
+        Cases.equal(QUEUES, queues.size(), "queues");
         Cases.equal(10L, messages, "messages");
     }
 
@@ -101,7 +103,7 @@ final class AdminSuite {
         Cases.equal(1, members.size(), "connected consumers");
         // An orderly shutdown commits the offsets.
         consumer.shutdown();
-        Cluster.awaitNothingLeft(10_000, admin, group, topic, 2);
+        Cluster.awaitNothingLeft(10_000, admin, group, topic, QUEUES);
     }
 
     private void topicList() throws Exception {
@@ -111,7 +113,7 @@ final class AdminSuite {
 
     private void deleteTopic() throws Exception {
         String doomed = topic + "_doomed";
-        Cluster.createTopic(admin, doomed, 2);
+        Cluster.createTopic(admin, doomed, QUEUES);
         producer.send(new Message(doomed, "x".getBytes(UTF_8)));
         // As mqadmin does: every member is told, followers included, then the NameServers.
         for (String name : admin.examineBrokerClusterInfo().getClusterAddrTable().keySet()) {

@@ -12,6 +12,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** Clients of the cluster under test, with the settings that a failover test needs. */
 final class Cluster {
+    /** Broker groups, each led by another node. */
+    static final int GROUPS = 3;
     /** The default is 30 s: how long a client goes on asking a dead leader. */
     private static final int ROUTE_POLL_MS = 1000;
 
@@ -79,14 +81,19 @@ final class Cluster {
         consumer.setNamesrvAddr(nameServers);
         consumer.setInstanceName(group + "-" + instances++);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.setPullThreadNums(4);
+        // A pull that finds nothing occupies one for as long as the broker holds it.
+        consumer.setPullThreadNums(8);
         return consumer;
     }
 
-    /** Creates it at the leader of each group. */
+    /** Creates it at the leader of each group, with so many queues in all. */
     static void createTopic(DefaultMQAdminExt admin, String topic, int queues) throws Exception {
-        for (String leader : leaders(admin)) {
-            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, queues, queues, 6));
+        int each = queues / GROUPS;
+        Cases.equal(queues, each * GROUPS, "queues");
+        List<String> leaders = leaders(admin);
+        Cases.equal(GROUPS, leaders.size(), "leaders");
+        for (String leader : leaders) {
+            admin.createAndUpdateTopicConfig(leader, new TopicConfig(topic, each, each, 6));
         }
     }
 

@@ -20,7 +20,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** The kinds of consumers beside the concurrent one: in order, broadcast, pull, lite pull. */
 final class ConsumerSuite {
-    private static final int QUEUES = 4;
+    private static final int QUEUES = 6;
     private static final int MESSAGES = 200;
 
     private final Cluster cluster;

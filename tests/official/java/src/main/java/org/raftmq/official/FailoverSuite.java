@@ -38,7 +38,7 @@ final class FailoverSuite {
     }
 
     void run(Cases cases) throws Exception {
-        Cluster.createTopic(admin, topic, 4);
+        Cluster.createTopic(admin, topic, 6);
         DefaultMQPushConsumer consumer = cluster.consumer(group);
         Received received = Received.start(consumer, topic, "*");
         beforeKill = producer.send(new Message(topic, "before".getBytes(UTF_8)));
@@ -111,7 +111,8 @@ final class FailoverSuite {
     private void oldMessageViewed() throws Exception {
         long position = org.apache.rocketmq.common.message.MessageDecoder
                 .decodeMessageId(beforeKill.getOffsetMsgId()).getOffset();
-        String leader = Cluster.leaders(admin).get(0);
+        String leader = admin.examineBrokerClusterInfo().getBrokerAddrTable()
+                .get(beforeKill.getMessageQueue().getBrokerName()).getBrokerAddrs().get(0L);
         String[] address = leader.split(":");
         var socket = new java.net.InetSocketAddress(address[0], Integer.parseInt(address[1]));
         String id = org.apache.rocketmq.common.message.MessageDecoder

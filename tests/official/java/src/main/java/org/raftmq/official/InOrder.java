@@ -1,9 +1,9 @@
 package org.raftmq.official;
 
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -11,6 +11,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
  * What consumers in order got, queue by queue. Several consumers of a group share one: a queue that
@@ -18,8 +19,8 @@ import org.apache.rocketmq.common.message.MessageExt;
  */
 final class InOrder {
     /** Offset of the last message of each queue. */
-    private final Map<Integer, Long> last = new TreeMap<>();
-    private final Map<Integer, Object> busy = new ConcurrentHashMap<>();
+    private final Map<MessageQueue, Long> last = new HashMap<>();
+    private final Map<MessageQueue, Object> busy = new ConcurrentHashMap<>();
     final Set<String> ids = ConcurrentHashMap.newKeySet();
     final List<String> mistakes = java.util.Collections.synchronizedList(new java.util.ArrayList<>());
     final AtomicInteger suspended = new AtomicInteger();
@@ -47,10 +48,10 @@ final class InOrder {
 
     private ConsumeOrderlyStatus consume(
             DefaultMQPushConsumer consumer, MessageExt message, ConsumeOrderlyContext context) {
-        int queue = message.getQueueId();
+        MessageQueue queue = context.getMessageQueue();
         Object other = busy.putIfAbsent(queue, consumer);
         if (other != null) {
-            mistakes.add("queue " + queue + " is with two consumers at once");
+            mistakes.add(queue + " is with two consumers at once");
         }
         try {
             if (message.getMsgId().equals(doomed)) {
@@ -70,11 +71,11 @@ final class InOrder {
         }
     }
 
-    private void take(int queue, long offset) {
+    private void take(MessageQueue queue, long offset) {
         synchronized (last) {
             long before = last.getOrDefault(queue, -1L);
             if (offset > before + 1) {
-                mistakes.add("queue " + queue + " skips from " + before + " to " + offset);
+                mistakes.add(queue + " skips from " + before + " to " + offset);
             }
             last.put(queue, Math.max(before, offset));
         }

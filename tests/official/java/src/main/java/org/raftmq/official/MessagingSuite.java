@@ -24,7 +24,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** Every way to send, and push consumers that get it all. */
 final class MessagingSuite {
-    private static final int QUEUES = 4;
+    private static final int QUEUES = 6;
 
     private final Cluster cluster;
     private final DefaultMQAdminExt admin;
@@ -84,7 +84,8 @@ final class MessagingSuite {
             boolean last = types.length < 4 || types[3] != int.class;
             if (method.getName().equals("createTopic") && types.length <= 4 && last) {
                 method.invoke(producer, java.util.Arrays.copyOf(arguments, types.length));
-                Cases.await(10_000, "the topic is routed", () -> writeQueues(name) == 2);
+                int queues = 2 * Cluster.GROUPS;
+                Cases.await(10_000, "the topic is routed", () -> writeQueues(name) == queues);
                 return;
             }
         }
@@ -158,10 +159,11 @@ final class MessagingSuite {
 
     private void sendSelected() throws Exception {
         long previous = -1;
+        MessageQueue queue = producer.fetchPublishMessageQueues(topic).get(2);
         for (int n = 0; n < 20; n++) {
             SendResult result = producer.send(
-                    message("TagF", n), (queues, message, key) -> queues.get((Integer) key), 2);
-            Cases.equal(2, result.getMessageQueue().getQueueId(), "queue");
+                    message("TagF", n), (queues, message, key) -> (MessageQueue) key, queue);
+            Cases.equal(queue, result.getMessageQueue(), "queue");
             Cases.check(result.getQueueOffset() > previous, "queue offsets grow");
             previous = result.getQueueOffset();
             sent.add(result.getMsgId());

@@ -13,7 +13,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 /** What operators do to a group that is consuming: look into its clients, and move it. */
 final class OperatorSuite {
     private static final int MESSAGES = 40;
-    private static final int QUEUES = 2;
+    private static final int QUEUES = 6;
     /** A consumer that is told of a reset waits ten seconds before it follows. */
     private static final long RESET_LIMIT_MS = 60_000;
 
