@@ -3,7 +3,8 @@
 //! Where things are:
 //! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault::SimDisk`] a hostile one.
 //! - [`entry`]: the stored form of an entry. [`Position`]s are bytes since the log's first byte.
-//! - `segment`, `index`, `hard_state`, `standing`, `snapshot`, `identity`: one kind of file each.
+//! - `segment`, `index`, `hard_state`, `standing`, `unsynced`, `snapshot`, `identity`: one kind of file
+//!   each.
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
@@ -46,6 +47,7 @@ mod table;
 mod tail;
 mod truncate;
 mod types;
+mod unsynced;
 
 pub use damage::{Damage, DamageEnd, DamagedLog};
 pub use disk::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, fault};

@@ -29,6 +29,7 @@ use crate::standing::Standing;
 use crate::table::{Boundary, TableSegment, place};
 use crate::tail::TailEntry;
 use crate::types::{LogIndex, Position, Term};
+use crate::unsynced;
 
 /// Told why the log cannot be read; see [`Log::on_read_failure`].
 type ReadFailureHandler = Box<dyn Fn(&LogError) + Send + Sync>;
@@ -41,6 +42,7 @@ pub struct Log<D: Disk> {
     pub(crate) hard_state: HardStateValue,
     hard_state_staged: bool,
     standing: Standing,
+    boot: String,
     pub(crate) conf_state: ConfState,
     pub(crate) epoch: u64,
     groups: u64,
@@ -172,6 +174,7 @@ impl<D: Disk> Log<D> {
             hard_state,
             hard_state_staged: true,
             standing: recovered.standing,
+            boot: options.boot.clone(),
             conf_state: recovered.conf_state,
             epoch: 0,
             groups: 0,
@@ -294,6 +297,20 @@ impl<D: Disk> Log<D> {
         shared.latch(standing.store(&shared.disk, &shared.dir))?;
         self.standing = standing;
         Ok(())
+    }
+
+    /// Says whether, from now on, the member answers for entries before they are synced. To be said at
+    /// every start, and taken back only when everything appended is synced; durable on return.
+    ///
+    /// # Errors
+    /// Of the disk; fatal.
+    pub fn answer_unsynced(&mut self, unsynced: bool) -> Result<(), LogError> {
+        self.shared.check_writable()?;
+        let shared = self.shared.clone();
+        shared.latch(match unsynced {
+            true => unsynced::begin(&shared.disk, &shared.dir, &self.boot),
+            false => unsynced::end(&shared.disk, &shared.dir),
+        })
     }
 
     /// Starts making durable what was appended and staged so far, on the log's own thread.

@@ -8,8 +8,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// Largest segment: offsets inside a segment fit 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
-/// Settings of a log. Everything but `voters`, `prepare_ahead_bytes` and `tail_bytes_max` is fixed at
-/// creation and checked at every later start.
+/// Settings of a log. Everything but `voters`, `prepare_ahead_bytes`, `tail_bytes_max` and `boot` is
+/// fixed at creation and checked at every later start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
     /// Bytes per segment, a multiple of 4096. Positions depend on it: the same on every member.
@@ -28,6 +28,9 @@ pub struct LogOptions {
     /// Payloads of the newest entries stay in memory up to this much, so that who reads at the log's end
     /// touches no file. What is not written yet stays in any case.
     pub tail_bytes_max: usize,
+    /// Names the time from this machine's power-on to its power-off: what was written in it, the page
+    /// cache kept. Empty when nobody can tell.
+    pub boot: String,
 }
 
 impl LogOptions {
@@ -41,6 +44,7 @@ impl LogOptions {
             voters,
             prepare_ahead_bytes: 32 << 20,
             tail_bytes_max: 64 << 20,
+            boot: String::new(),
         }
     }
 

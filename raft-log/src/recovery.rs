@@ -33,6 +33,7 @@ use crate::standing::Standing;
 use crate::table::{Boundary, Table, TableSegment};
 use crate::tail::Tail;
 use crate::types::{LogIndex, Position, Term};
+use crate::unsynced;
 
 /// An opened log.
 pub(crate) struct Recovered<D: Disk> {
@@ -106,7 +107,7 @@ pub(crate) fn open_locked<D: Disk>(
         }
         None => create(disk, dir, options)?,
     };
-    let (mut hard_state, standing) = memory(disk, dir)?;
+    let (mut hard_state, standing) = memory(disk, dir, &options.boot)?;
     install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
     let inventory = Inventory::of(disk, dir)?;
     let mut recovery = Recovery {
@@ -144,11 +145,15 @@ pub(crate) fn open_locked<D: Disk>(
     Ok(Outcome::Whole(Recovered { table, hard_state, standing, conf_state, lock }))
 }
 
-/// Term, vote and commit, and whether they are all that the member ever promised. When they cannot be
-/// read the member goes on without them, and may vote only after it has heard what it can have
+/// Term, vote and commit, and whether they and the log are all that the member ever promised. When they
+/// cannot be read the member goes on without them, and may vote only after it has heard what it can have
 /// promised.
-fn memory<D: Disk>(disk: &D, dir: &Path) -> Result<(HardStateFile<D::File>, Standing), LogError> {
-    let standing = Standing::load(disk, dir)?;
+fn memory<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    boot: &str,
+) -> Result<(HardStateFile<D::File>, Standing), LogError> {
+    let standing = unsynced::judge(disk, dir, Standing::load(disk, dir)?, boot)?;
     if let Some(hard_state) = HardStateFile::open(disk, dir)? {
         return Ok((hard_state, standing));
     }

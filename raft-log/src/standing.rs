@@ -25,6 +25,8 @@ pub enum Standing {
     Founding,
     /// The group is not new: this member had a memory and lost it, or never got to have one.
     Lost,
+    /// The votes are all there, but entries that were acknowledged may be missing at the log's end.
+    Doubtful,
     /// What the lost memory can have contained is known, and bounded.
     Recovering(Past),
     /// The directory holds everything that the member ever promised.
@@ -55,6 +57,7 @@ impl Standing {
             Standing::New => "new",
             Standing::Founding => "founding",
             Standing::Lost => "lost",
+            Standing::Doubtful => "doubtful",
             Standing::Recovering(_) => "recovering",
             Standing::Voter => "voter",
         }
@@ -86,6 +89,7 @@ impl Standing {
             Standing::New,
             Standing::Founding,
             Standing::Lost,
+            Standing::Doubtful,
             Standing::Recovering(past),
             Standing::Voter,
         ];
@@ -119,7 +123,19 @@ impl Standing {
         match self {
             // There were none yet.
             Standing::New | Standing::Founding => self,
-            Standing::Lost | Standing::Recovering(_) | Standing::Voter => Standing::Lost,
+            Standing::Lost | Standing::Doubtful | Standing::Recovering(_) | Standing::Voter => {
+                Standing::Lost
+            }
+        }
+    }
+
+    /// After what was acknowledged last may have been forgotten.
+    pub(crate) fn without_end(self) -> Self {
+        match self {
+            Standing::New | Standing::Founding | Standing::Lost | Standing::Doubtful => self,
+            // It acknowledged entries since the others told it its past.
+            Standing::Recovering(_) => Standing::Lost,
+            Standing::Voter => Standing::Doubtful,
         }
     }
 }
@@ -132,9 +148,13 @@ mod tests {
     #[test]
     fn every_standing_survives_its_text_and_damage_is_seen() {
         let past = Past { term: 7, last_term: 6, last_index: u64::MAX };
-        for standing in
-            [Standing::New, Standing::Founding, Standing::Lost, Standing::Recovering(past)]
-        {
+        for standing in [
+            Standing::New,
+            Standing::Founding,
+            Standing::Lost,
+            Standing::Doubtful,
+            Standing::Recovering(past),
+        ] {
             let text = standing.encode();
             assert_eq!(Standing::decode(&text), Some(standing));
             for at in 0..text.len() {

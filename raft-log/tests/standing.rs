@@ -93,3 +93,83 @@ fn unreadable_votes_are_a_lost_memory_beside_a_kept_log() {
         assert_eq!(open(&disk).standing(), Standing::Lost, "{damage}, once more");
     }
 }
+
+fn open_in(boot: &str, disk: &SimDisk) -> Log<SimDisk> {
+    let mut options = LogOptions::new("cluster", "group", "n0", vec![1, 2, 3]);
+    options.segment_bytes = SEGMENT_BYTES_MIN;
+    options.prepare_ahead_bytes = 0;
+    options.boot = boot.to_owned();
+    Log::open(disk.clone(), Path::new("/log"), options).unwrap()
+}
+
+#[test]
+fn who_answered_unsynced_doubts_its_memory_in_another_boot_only() {
+    let disk = SimDisk::new();
+    let mut log = open_in("first", &disk);
+    log.answer_unsynced(true).unwrap();
+    drop(log);
+    assert_eq!(open_in("second", &disk).standing(), Standing::New, "it promised nothing yet");
+    let mut log = open_in("first", &disk);
+    log.set_standing(Standing::Voter).unwrap();
+    log.answer_unsynced(true).unwrap();
+    drop(log);
+    disk.restart(Loss::Nothing);
+    assert_eq!(open_in("first", &disk).standing(), Standing::Voter, "the page cache survived");
+    disk.restart(Loss::All);
+    assert_eq!(open_in("second", &disk).standing(), Standing::Doubtful);
+    assert_eq!(open_in("second", &disk).standing(), Standing::Doubtful, "until it is told more");
+    let mut log = open_in("second", &disk);
+    log.answer_unsynced(true).unwrap();
+    log.set_standing(Standing::Recovering(Past::default())).unwrap();
+    drop(log);
+    assert_eq!(open_in("third", &disk).standing(), Standing::Lost, "it went on after that past");
+}
+
+#[test]
+fn who_answers_after_syncs_or_stopped_in_good_order_has_no_doubt() {
+    let disk = SimDisk::new();
+    let mut log = open_in("first", &disk);
+    log.set_standing(Standing::Voter).unwrap();
+    log.answer_unsynced(true).unwrap();
+    log.answer_unsynced(false).unwrap();
+    drop(log);
+    disk.restart(Loss::All);
+    assert_eq!(open_in("second", &disk).standing(), Standing::Voter);
+    assert_eq!(open_in("", &disk).standing(), Standing::Voter);
+}
+
+#[test]
+fn a_boot_that_cannot_be_told_or_read_raises_the_doubt() {
+    for (boot, damaged) in [("", false), ("first", true)] {
+        let disk = SimDisk::new();
+        let mut log = open_in(boot, &disk);
+        log.set_standing(Standing::Voter).unwrap();
+        log.answer_unsynced(true).unwrap();
+        drop(log);
+        disk.restart(Loss::All);
+        assert!(!damaged || disk.flip_bit(Path::new("/log/unsynced"), 4, 3));
+        assert_eq!(open_in(boot, &disk).standing(), Standing::Doubtful, "{boot:?}");
+    }
+}
+
+#[test]
+fn a_crash_while_the_doubt_is_noted_never_hides_it() {
+    for call in 1..=16 {
+        let disk = SimDisk::new();
+        let mut log = open_in("first", &disk);
+        log.set_standing(Standing::Voter).unwrap();
+        log.answer_unsynced(true).unwrap();
+        drop(log);
+        disk.restart(Loss::All);
+        disk.power_off_at_call(call);
+        let mut options = LogOptions::new("cluster", "group", "n0", vec![1, 2, 3]);
+        options.segment_bytes = SEGMENT_BYTES_MIN;
+        options.boot = "second".to_owned();
+        if let Ok(mut log) = Log::open(disk.clone(), Path::new("/log"), options) {
+            assert_eq!(log.standing(), Standing::Doubtful);
+            let _ = log.answer_unsynced(true);
+        }
+        disk.restart(Loss::Torn(call));
+        assert_eq!(open_in("third", &disk).standing(), Standing::Doubtful, "call {call}");
+    }
+}

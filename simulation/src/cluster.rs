@@ -251,6 +251,13 @@ impl Cluster {
         member.machine.lose_power();
     }
 
+    /// Whether one more machine may lose power. Where that costs what only a cache held, most must still
+    /// have everything.
+    pub fn may_lose_power(&self) -> bool {
+        let forgot = self.members.iter().filter(|member| !member.machine.remembers_all()).count();
+        !self.parameters.flush_async || forgot < (self.members.len() - 1) / 2
+    }
+
     fn end_process(&self, member: &Member) {
         if member.running() != Running::Down {
             Handle::current().kill(member.node);
@@ -446,7 +453,8 @@ fn revive(cluster: &Arc<Cluster>, number: usize) {
 }
 
 fn start_name_server(parameters: &Parameters) -> NodeId {
-    let machine = Machine::new("namesrv", 0, parameters.seed, parameters.disk.clone(), 0, None);
+    let machine =
+        Machine::new("namesrv", 0, parameters.seed, parameters.disk.clone(), 0, false, None);
     let init = move || {
         let machine = machine.clone();
         async move {
@@ -491,8 +499,8 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
     let interval = parameters.checkpoint_interval_bytes;
     let flaw = parameters.flaw.filter(|flaw| *flaw != Flaw::OneMemberNotSynced || number == 1);
     let groups = parameters.groups;
-    let machine =
-        Machine::new(&name, groups, parameters.seed, parameters.disk.clone(), interval, flaw);
+    let (seed, pace, unsynced) = (parameters.seed, parameters.disk.clone(), parameters.flush_async);
+    let machine = Machine::new(&name, groups, seed, pace, interval, unsynced, flaw);
     let (slot, stop) = (Arc::new(Mutex::new(Slot::default())), watch::Sender::new(false));
     let settings = (0..groups).map(|group| broker_settings(parameters, group, number));
     let configs: Vec<BrokerConfig> = settings
@@ -581,7 +589,8 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
     };
     let levels: Vec<String> =
         parameters.delay_levels_s.iter().map(|seconds| format!("{seconds}s")).collect();
-    let flush = if parameters.flush_async { "flushDiskType=ASYNC_FLUSH\n" } else { "" };
+    let flush =
+        if parameters.flush_async { "flushDiskType=ASYNC_FLUSH\nraftDoubtWaitMs=0\n" } else { "" };
     format!(
         "{retention}{flush}{preferred}cleanResourceInterval=500\nbrokerClusterName={CLUSTER}\nbrokerName={name}\ndLegerGroup={name}\n\
          dLegerSelfId=n{number}\ndLegerPeers={}\nbrokerIP1={}\nlistenPort={client_port}\n\

@@ -44,8 +44,8 @@ pub struct Parameters {
     pub apply_lag_ms: u64,
     /// The broker is made to choose what it usually would not.
     pub buggify: bool,
-    /// Sends are answered before they are on disks: nothing is lost but with the power, which then never
-    /// goes.
+    /// Sends are answered before they are on disks: nothing is lost unless the power of a majority goes
+    /// at once, which then it does not.
     pub flush_async: bool,
     /// Messages an hour old, by the leader's clock, are given up: when a clock jumps, many.
     pub retention: bool,
@@ -89,7 +89,8 @@ impl Parameters {
         let keeps_all = faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4);
         let survived = |kind: &Kind| {
             let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk);
-            (!flush_async || !kind.takes_power()) && (!keeps_all || !takes_copy)
+            let of_all = matches!(kind, Kind::PowerAll | Kind::PowerAtCall);
+            (!flush_async || !of_all) && (!keeps_all || !takes_copy)
         };
         Parameters {
             seed,

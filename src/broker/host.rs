@@ -43,6 +43,9 @@ pub trait Host {
     /// Memory in bytes.
     fn memory_bytes(&self) -> u64;
 
+    /// Another name after every loss of power; empty when there is none to be had.
+    fn boot(&self) -> String;
+
     /// Tells how full the disk that holds a directory is, in percent.
     fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static;
 
@@ -75,6 +78,13 @@ impl Host for ThisMachine {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.map_or(1 << 30, |kib| kib << 10)
+    }
+
+    /// The kernel draws one at every boot. A directory that moved to another machine is in another boot
+    /// too, as it must be.
+    fn boot(&self) -> String {
+        let drawn = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        drawn.trim().to_owned()
     }
 
     fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static {

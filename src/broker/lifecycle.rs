@@ -172,7 +172,8 @@ impl Broker {
         let mut options = replica_options(&config, listen);
         options.on_fatal = host.on_fatal();
         let directory = &config.store_path_dledger_commit_log;
-        let log = open_log(host.disk(), directory, log_options(&config), &mut options).await?;
+        let log = open_log(host.disk(), directory, log_options(&config, host.boot()), &mut options)
+            .await?;
         let reader = log.reader();
         let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
         let registrar = Arc::new(Registrar::new(&config));
@@ -348,12 +349,13 @@ async fn hand_over(core: &Core) {
     }
 }
 
-fn log_options(config: &BrokerConfig) -> LogOptions {
+fn log_options(config: &BrokerConfig, boot: String) -> LogOptions {
     let cluster = &config.broker_cluster_name;
     let mut options =
         LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
     options.segment_bytes = config.mapped_file_size_commit_log;
     options.tail_bytes_max = config.memory_shares().tail_bytes;
+    options.boot = boot;
     options
 }
 
@@ -416,6 +418,7 @@ fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
     options.election_timeout_ms = config.raft_election_timeout_ms;
     options.heartbeat_interval_ms = config.raft_heartbeat_interval_ms;
     options.slow_sync_ms = config.raft_slow_sync_ms;
+    options.doubt_wait_ms = config.raft_doubt_wait_ms;
     options.entry_bytes_target = config.raft_entry_bytes_max;
     options.waiting_proposals_max = config.send_queue_capacity;
     let shares = config.memory_shares();

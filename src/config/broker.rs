@@ -79,6 +79,11 @@ settings! {
             "A leader whose disk takes at least this long for a sync, for two seconds on average, \
             while a follower's takes a quarter of that or less, hands leadership to the \
             follower with most of the log, at most once a minute. 0: never. (Not a key of RocketMQ.)";
+        raft_doubt_wait_ms: u64 = "raftDoubtWaitMs", "30000", "ms", Between(0, 604_800_000),
+            "With flushDiskType=ASYNC_FLUSH: a member whose machine lost power takes part again when \
+            all other members have said how far their logs reach. Where one of them stays away this \
+            long it goes on with a majority, and what only the missing one still has is lost. 0: it \
+            waits for ever. (Not a key of RocketMQ.)";
         raft_entry_bytes_max: usize = "raftEntryBytesMax", "1048576", "bytes",
             Between(4_096, 64 * MIB),
             "Sends that wait together are written as one log entry of up to this size; a larger \
@@ -102,8 +107,8 @@ settings! {
             them. A smaller segment lowers the default. (Not a key of RocketMQ.)";
         flush_disk_type: FlushDiskType = "flushDiskType", "SYNC_FLUSH", "", Any,
             "SYNC_FLUSH acknowledges a message when it is fsynced on a majority, ASYNC_FLUSH when \
-            a majority has written it: faster, and may be lost when one of these machines loses \
-            power. (RocketMQ's default is ASYNC_FLUSH.)";
+            a majority has written it: faster, and lost when a majority loses power at once (see \
+            also raftDoubtWaitMs). (RocketMQ's default is ASYNC_FLUSH.)";
         log_scrub_bytes_per_second: u64 = "logScrubBytesPerSecond", "16777216", "bytes/s",
             Between(0, 10 * GIB),
             "How fast full segments of the log are read again in search of damage, past the page \

@@ -15,13 +15,22 @@ pub(super) enum MemberError {
     Log(#[from] LogError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The group went on without something that this member knows to be committed.
+    #[error(
+        "entry {index} is committed here with term {own_term}, and leader {leader} has it with term \
+         {leader_term}: the group has lost what this member still has (machines that lost power with \
+         ASYNC_FLUSH, or directories that were replaced)"
+    )]
+    Contradicted { index: u64, own_term: u64, leader: u64, leader_term: u64 },
 }
 
 impl MemberError {
     fn fatal(&self) -> Fatal {
         let log_error = match self {
             MemberError::Log(error) | MemberError::Apply(ApplyError::Save(error)) => error,
-            MemberError::Apply(ApplyError::Restore { .. }) => return Fatal::LogCorrupt,
+            MemberError::Apply(ApplyError::Restore { .. }) | MemberError::Contradicted { .. } => {
+                return Fatal::LogCorrupt;
+            }
         };
         // The remaining ones mean that the log does not hold what raft says it does.
         log_error.fatal().unwrap_or(Fatal::LogCorrupt)

@@ -16,7 +16,7 @@ pub enum FlushMode {
     #[default]
     Sync,
     /// After it was written to the page cache; synced in the background. Term and vote are synced
-    /// all the same.
+    /// all the same, and after a loss of power the member hears the others before it takes part.
     Async,
 }
 
@@ -67,6 +67,9 @@ pub struct ReplicaOptions {
     /// A leader whose own syncs take at least this long, and far longer than its followers', lets
     /// another lead; zero: never.
     pub slow_sync_ms: u64,
+    /// How long a member that answers before it syncs, and whose machine lost power, waits for all other
+    /// members once it has heard a majority; zero: for ever.
+    pub doubt_wait_ms: u64,
     /// Payload size at which an entry is closed.
     pub entry_bytes_target: usize,
     /// Payload size that a single proposal may reach.
@@ -142,6 +145,7 @@ impl ReplicaOptions {
             election_timeout_ms: 1000,
             heartbeat_interval_ms: 100,
             slow_sync_ms: 100,
+            doubt_wait_ms: 30_000,
             entry_bytes_target: 256 << 10,
             entry_bytes_limit: 16 << 20,
             entries_per_turn_max: 4,

@@ -9,6 +9,11 @@
 //! later terms only, for members whose log reaches that bound, and stands for election only when its own
 //! log does.
 //!
+//! A member that answers for entries before they are synced, and whose machine lost power, remembers its
+//! votes and all but the end of its log. It hears every other member too, but may make do with others
+//! that are no better off: what none of them has any more was acknowledged on the promise that a majority
+//! does not lose power at once. When somebody stays away it goes on with a majority after a while.
+//!
 //! Invariant: everything here follows from the reports alone; no clock, no I/O. As long as fewer than a
 //! majority of the members are without memory at a time, no group is founded twice, nobody votes twice in
 //! a term, and nobody is elected without what was acknowledged.
@@ -21,6 +26,17 @@ use super::wire::{StandingKind, StandingReport};
 
 /// Stored as the vote of a member that has none to give in a term: no member has this id.
 pub(super) const NOBODY: u64 = u64::MAX;
+
+/// How long the others have been waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Patience {
+    /// Those who are behind had no time yet.
+    Fresh,
+    /// They had the time not to be.
+    Waited,
+    /// Who has not answered by now is taken for gone.
+    Spent,
+}
 
 /// What the others said of themselves since this member started.
 pub(super) type Reports = BTreeMap<u64, StandingReport>;
@@ -46,6 +62,11 @@ impl StandingReport {
         matches!(self.kind(), StandingKind::Voter | StandingKind::Recovering)
     }
 
+    /// Whether it may lack what it acknowledged last, and no more.
+    fn doubts(&self) -> bool {
+        self.kind() == StandingKind::Doubtful
+    }
+
     /// Whether it forgot what its raft peers believe of it.
     pub fn forgot(&self) -> bool {
         !self.knows()
@@ -63,20 +84,22 @@ pub(super) fn kind(standing: Standing) -> StandingKind {
         Standing::New => StandingKind::New,
         Standing::Founding => StandingKind::Founding,
         Standing::Lost => StandingKind::Lost,
+        Standing::Doubtful => StandingKind::Doubtful,
         Standing::Recovering(_) => StandingKind::Recovering,
         Standing::Voter => StandingKind::Voter,
     }
 }
 
-/// The standing to go over to, when the others' reports allow or demand one. `waited` says that members
-/// who are behind had the time not to be; `term` is this member's own.
+/// The standing to go over to, when the others' reports allow or demand one; `term` is this member's own.
 pub(super) fn next(
     standing: Standing,
     reports: &Reports,
     members: usize,
-    waited: bool,
+    patience: Patience,
     term: u64,
 ) -> Option<Standing> {
+    let waited = patience >= Patience::Waited;
+    let everybody = reports.len() + 1 == members;
     let quorum = members / 2 + 1;
     let count = |is: fn(&StandingReport) -> bool| reports.values().filter(|r| is(r)).count();
     match standing {
@@ -96,10 +119,14 @@ pub(super) fn next(
             (founds >= quorum && (nobody_is_left || waited)).then_some(Standing::Voter)
         }
         Standing::Lost => {
-            let everybody = reports.len() + 1 == members;
             // Those who know must meet every majority that can have elected or committed anything.
             let enough = count(StandingReport::knows) + quorum > members;
             (everybody && enough).then(|| Standing::Recovering(past(reports, term)))
+        }
+        Standing::Doubtful => {
+            let remember = 1 + count(StandingReport::knows) + count(StandingReport::doubts);
+            let heard = everybody || patience == Patience::Spent;
+            (heard && remember >= quorum).then(|| Standing::Recovering(past(reports, term)))
         }
         Standing::Recovering(_) | Standing::Voter => None,
     }
@@ -130,8 +157,9 @@ mod tests {
 
     #[test]
     fn a_group_is_founded_by_all_at_once_or_by_a_majority_that_waited() {
-        let next = |standing, heard: &[(u64, StandingReport)], waited| {
-            super::next(standing, &reports(heard), 3, waited, 0)
+        let next = |standing, heard: &[(u64, StandingReport)], waited: bool| {
+            let patience = if waited { Patience::Waited } else { Patience::Fresh };
+            super::next(standing, &reports(heard), 3, patience, 0)
         };
         assert_eq!(next(Standing::New, &[], true), None);
         assert_eq!(next(Standing::New, &[(2, new())], false), None, "the third may know more");
@@ -153,14 +181,21 @@ mod tests {
             Some(Standing::Voter),
             "the others went on without it"
         );
-        assert_eq!(super::next(Standing::New, &Reports::new(), 1, false, 0), Some(Standing::Voter));
+        assert_eq!(
+            super::next(Standing::New, &Reports::new(), 1, Patience::Fresh, 0),
+            Some(Standing::Voter)
+        );
     }
 
     #[test]
     fn one_word_of_an_older_group_means_that_memory_is_lost() {
         for kind in [StandingKind::Voter, StandingKind::Recovering, StandingKind::Lost] {
             let heard = reports(&[(2, new()), (3, report(kind, 0, 0, 0))]);
-            assert_eq!(next(Standing::New, &heard, 3, true, 0), Some(Standing::Lost), "{kind:?}");
+            assert_eq!(
+                next(Standing::New, &heard, 3, Patience::Spent, 0),
+                Some(Standing::Lost),
+                "{kind:?}"
+            );
         }
     }
 
@@ -168,12 +203,22 @@ mod tests {
     fn who_lost_its_memory_hears_everybody_and_takes_the_furthest() {
         let voter = |term, last_term, last| report(StandingKind::Voter, term, last_term, last);
         let one = reports(&[(2, voter(7, 7, 50))]);
-        assert_eq!(next(Standing::Lost, &one, 3, true, 0), None, "the third may know more");
+        assert_eq!(
+            next(Standing::Lost, &one, 3, Patience::Spent, 0),
+            None,
+            "the third may know more"
+        );
         let both = reports(&[(2, voter(7, 7, 50)), (3, voter(9, 6, 80))]);
         let past = Past { term: 9, last_term: 7, last_index: 50 };
-        assert_eq!(next(Standing::Lost, &both, 3, false, 0), Some(Standing::Recovering(past)));
+        assert_eq!(
+            next(Standing::Lost, &both, 3, Patience::Fresh, 0),
+            Some(Standing::Recovering(past))
+        );
         let own = Past { term: 12, ..past };
-        assert_eq!(next(Standing::Lost, &both, 3, false, 12), Some(Standing::Recovering(own)));
+        assert_eq!(
+            next(Standing::Lost, &both, 3, Patience::Fresh, 12),
+            Some(Standing::Recovering(own))
+        );
     }
 
     #[test]
@@ -181,12 +226,34 @@ mod tests {
         let lost = || report(StandingKind::Lost, 0, 0, 0);
         let voter = || report(StandingKind::Voter, 3, 3, 3);
         let two_of_three = reports(&[(2, voter()), (3, lost())]);
-        assert_eq!(next(Standing::Lost, &two_of_three, 3, true, 0), None);
+        assert_eq!(next(Standing::Lost, &two_of_three, 3, Patience::Spent, 0), None);
         let two_of_five = reports(&[(2, voter()), (3, voter()), (4, voter()), (5, lost())]);
-        assert!(next(Standing::Lost, &two_of_five, 5, true, 0).is_some());
+        assert!(next(Standing::Lost, &two_of_five, 5, Patience::Spent, 0).is_some());
         let three_of_five = reports(&[(2, voter()), (3, voter()), (4, new()), (5, lost())]);
-        assert_eq!(next(Standing::Lost, &three_of_five, 5, true, 0), None);
+        assert_eq!(next(Standing::Lost, &three_of_five, 5, Patience::Spent, 0), None);
         let other_of_two = reports(&[(2, voter())]);
-        assert!(next(Standing::Lost, &other_of_two, 2, true, 0).is_some());
+        assert!(next(Standing::Lost, &other_of_two, 2, Patience::Spent, 0).is_some());
+    }
+
+    #[test]
+    fn who_doubts_hears_everybody_or_loses_patience() {
+        let voter = || report(StandingKind::Voter, 7, 7, 50);
+        let doubtful = || report(StandingKind::Doubtful, 7, 7, 40);
+        let next = |heard: &[(u64, StandingReport)], patience| {
+            super::next(Standing::Doubtful, &reports(heard), 3, patience, 7)
+        };
+        let past =
+            |last_index| Some(Standing::Recovering(Past { term: 7, last_term: 7, last_index }));
+        assert_eq!(next(&[(2, voter())], Patience::Waited), None, "the third may know more");
+        assert_eq!(next(&[(2, voter()), (3, doubtful())], Patience::Fresh), past(50));
+        assert_eq!(next(&[(2, voter())], Patience::Spent), past(50), "the third stays away");
+        assert_eq!(next(&[], Patience::Spent), None, "alone it is no majority");
+        let all = [(2, doubtful()), (3, doubtful())];
+        assert_eq!(next(&all, Patience::Fresh), past(40), "the power went everywhere");
+        let lost = report(StandingKind::Lost, 0, 0, 0);
+        assert_eq!(next(&[(2, lost.clone()), (3, lost)], Patience::Spent), None);
+        let heard = reports(&[(2, new()), (3, doubtful())]);
+        let told = super::next(Standing::New, &heard, 3, Patience::Fresh, 0);
+        assert_eq!(told, Some(Standing::Lost), "the group is not new");
     }
 }

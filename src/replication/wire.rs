@@ -134,6 +134,8 @@ pub(super) enum StandingKind {
     Recovering = 3,
     /// It remembers everything.
     Voter = 4,
+    /// It may have forgotten what it acknowledged last.
+    Doubtful = 5,
 }
 
 /// What a member says of itself on every new connection, when that changes, and when asked.

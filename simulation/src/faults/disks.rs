@@ -80,7 +80,10 @@ impl Nemesis {
         cluster.trace.tell(format_args!("{name}'s disk stalls"));
         member.machine.pace.set(|pace| pace.stalled = true);
         self.wait_ms(dice.between(20, 600)).await;
-        cluster.lose_power(victim);
+        // Meanwhile another machine may have lost power.
+        if cluster.may_lose_power() {
+            cluster.lose_power(victim);
+        }
         member.machine.pace.set(|pace| pace.stalled = false);
         self.wait_ms(long_ms / 2).await;
         cluster.start_again(victim);

@@ -105,6 +105,9 @@ impl Nemesis {
     }
 
     async fn strike(&mut self, kind: Kind, dice: &mut Dice) {
+        if kind.takes_power() && !self.cluster.may_lose_power() {
+            return;
+        }
         // These may find nothing to strike.
         if !matches!(kind, Kind::LostDisk | Kind::BitRot | Kind::Rebalance) {
             self.counts.struck(kind);

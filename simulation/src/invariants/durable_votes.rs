@@ -76,7 +76,11 @@ fn check<'a>(
 /// Term and vote that bind a machine's member. One whose disk was lost votes for nobody until it knows
 /// more.
 fn vote(group: usize, machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
-    if machine.remembers(group) { durable(&machine.disk, dir) } else { Some((u64::MAX, NOBODY)) }
+    if machine.remembers_votes(group) {
+        durable(&machine.disk, dir)
+    } else {
+        Some((u64::MAX, NOBODY))
+    }
 }
 
 /// Term and vote that a disk would keep.

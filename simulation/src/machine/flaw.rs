@@ -41,6 +41,8 @@ pub enum Flaw {
     WriteErrorIgnored,
     /// A write that found no room counts as one that did.
     NoRoomIgnored,
+    /// Every boot of a machine has the same name, so a loss of power looks like the end of a process.
+    BootsAlike,
     /// What would not change a file is not written.
     UnchangedNotWritten,
     /// The broker itself makes a mistake.
@@ -58,6 +60,7 @@ impl Flaw {
         Flaw::RenamedBeforeSynced,
         Flaw::ShortWrite,
         Flaw::MisdirectedWrite,
+        Flaw::BootsAlike,
         Flaw::SyncErrorIgnored,
         Flaw::WriteErrorIgnored,
         Flaw::NoRoomIgnored,
@@ -90,6 +93,7 @@ impl Flaw {
             Flaw::RenamedBeforeSynced => "renamed-before-synced",
             Flaw::ShortWrite => "short-write",
             Flaw::MisdirectedWrite => "misdirected-write",
+            Flaw::BootsAlike => "boots-alike",
             Flaw::SyncErrorIgnored => "sync-error-ignored",
             Flaw::WriteErrorIgnored => "write-error-ignored",
             Flaw::NoRoomIgnored => "no-room-ignored",

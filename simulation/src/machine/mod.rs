@@ -9,7 +9,7 @@ mod flaw;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_log::Fatal;
@@ -48,11 +48,24 @@ pub struct Machine {
     used_percent: Arc<AtomicU8>,
     /// Another machine's disk in the place of its own.
     foreign: Arc<Mutex<Option<SimDisk>>>,
+    /// How often power went.
+    boots: Arc<AtomicU64>,
+    /// What it answers for may be in its cache only.
+    answers_unsynced: bool,
     /// Why its process said it must end.
     fatal: Arc<Mutex<Option<Fatal>>>,
-    /// Of each group, whether its disk holds all that its member ever promised; not so at first, and not
-    /// for a while after the disk was lost.
-    memories: Arc<Mutex<Vec<bool>>>,
+    /// By group; nothing at first.
+    memories: Arc<Mutex<Vec<Memory>>>,
+}
+
+/// How much of what its member promised to a group a machine's disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Memory {
+    /// For a while after the disk was lost.
+    Nothing,
+    /// For a while after the power went where entries are acknowledged from the cache.
+    Votes,
+    All,
 }
 
 impl Machine {
@@ -63,6 +76,7 @@ impl Machine {
         seed: u64,
         pace: Pace,
         checkpoint_interval_bytes: u64,
+        answers_unsynced: bool,
         flaw: Option<Flaw>,
     ) -> Machine {
         Machine {
@@ -75,8 +89,10 @@ impl Machine {
             dice: Arc::new(Mutex::new(Dice::of(seed, &format!("power of {name}")))),
             used_percent: Arc::default(),
             foreign: Arc::default(),
+            boots: Arc::default(),
+            answers_unsynced,
             fatal: Arc::default(),
-            memories: Arc::new(Mutex::new(vec![false; groups])),
+            memories: Arc::new(Mutex::new(vec![Memory::Nothing; groups])),
         }
     }
 
@@ -90,7 +106,7 @@ impl Machine {
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn memories(&self) -> MutexGuard<'_, Vec<bool>> {
+    fn memories(&self) -> MutexGuard<'_, Vec<Memory>> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,22 +140,27 @@ impl Machine {
             home.lose();
         }
         self.disk.wipe();
-        self.memories().fill(false);
+        self.memories().fill(Memory::Nothing);
     }
 
     /// Its member of a group was seen to take part like any other.
     pub fn remembered(&self, group: usize) {
-        self.memories()[group] = true;
+        self.memories()[group] = Memory::All;
     }
 
     /// Whether its disk holds all that its member of a group ever promised.
     pub fn remembers(&self, group: usize) -> bool {
-        self.memories()[group]
+        self.memories()[group] == Memory::All
     }
 
-    /// Whether that holds for all groups.
+    /// Whether it holds all votes of that member.
+    pub fn remembers_votes(&self, group: usize) -> bool {
+        self.memories()[group] >= Memory::Votes
+    }
+
+    /// Whether it holds everything, for all groups.
     pub fn remembers_all(&self) -> bool {
-        self.memories().iter().all(|remembers| *remembers)
+        self.memories().iter().all(|memory| *memory == Memory::All)
     }
 
     /// Power went and came back.
@@ -152,6 +173,11 @@ impl Machine {
         // The hardest case often, the mixed ones in all their variety.
         let loss = if dice.one_in(3) { Loss::All } else { Loss::Torn(dice.roll()) };
         self.disk.restart(loss);
+        self.boots.fetch_add(1, Ordering::Relaxed);
+        if self.answers_unsynced {
+            let mut memories = self.memories();
+            memories.iter_mut().for_each(|memory| *memory = (*memory).min(Memory::Votes));
+        }
     }
 
     /// Why the process must end, if it said so since the last time.
@@ -187,6 +213,13 @@ impl Host for Boot {
 
     fn memory_bytes(&self) -> u64 {
         MEMORY_BYTES
+    }
+
+    fn boot(&self) -> String {
+        if self.machine.flaw == Some(Flaw::BootsAlike) {
+            return "always".to_owned();
+        }
+        self.machine.boots.load(Ordering::Relaxed).to_string()
     }
 
     fn disk_gauge(&self) -> impl Fn(&Path) -> u8 + Send + Sync + 'static {

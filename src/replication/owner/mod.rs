@@ -110,6 +110,8 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     stopping: Option<Stopping>,
     news: CommitNews,
     memory: Memory,
+    /// The group's history and this member's differ where they must not.
+    contradicted: Option<MemberError>,
     pace: Pace,
     figures: Arc<ReplicaFigures>,
     /// When the sync under way began that makes something durable.
@@ -171,6 +173,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             unreachable: BTreeSet::new(),
             stopping: None,
             news: CommitNews::default(),
+            contradicted: None,
             figures: parts.figures,
             sync_began: None,
         }
@@ -220,6 +223,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     async fn turn(&mut self) -> Result<bool, MemberError> {
         self.judge_standing().await?;
         let full = self.take_events();
+        if let Some(contradiction) = self.contradicted.take() {
+            return Err(contradiction);
+        }
         self.take_commands();
         self.tick_if_due()?;
         self.stand_if_hinted();
@@ -309,6 +315,12 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if !self.memory.is_whole() && !self.admit(&mut message) {
             return;
         }
+        if kind == MessageType::MsgAppend
+            && let Some(contradiction) = self.contradiction(&message)
+        {
+            self.contradicted = Some(contradiction);
+            return;
+        }
         let sent_before = self.raft.raft.msgs.len();
         if let Err(error) = self.raft.step(message) {
             tracing::debug!(group = %self.options.group, reason = %error, "message not taken");
@@ -325,6 +337,24 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if granted && let Some(hint) = &mut self.hint {
             hint.postpone(Instant::now());
         }
+    }
+
+    /// What a leader says of an entry that is committed here, if it is not the same entry. Raft takes for
+    /// granted that this cannot be, and would answer as if the logs were equal.
+    fn contradiction(&self, append: &raft::eraftpb::Message) -> Option<MemberError> {
+        let raft = &self.raft.raft;
+        if append.term < raft.term || append.index > raft.raft_log.committed {
+            return None;
+        }
+        // What was compacted cannot be compared any more.
+        let own_term = raft.raft_log.term(append.index).ok()?;
+        let (index, leader_term) = (append.index, append.log_term);
+        (own_term != leader_term && own_term != 0).then_some(MemberError::Contradicted {
+            index,
+            own_term,
+            leader: append.from,
+            leader_term,
+        })
     }
 
     /// At most one tick a turn, and the next one a whole tick later: after a pause the messages that
@@ -546,6 +576,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let hard_state = self.raft.raft.hard_state();
         let log = self.raft.mut_store();
         log.set_hard_state(hard_state);
-        Ok(log.begin_sync().await?)
+        log.begin_sync().await?;
+        Ok(log.answer_unsynced(false)?)
     }
 }

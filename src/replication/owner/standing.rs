@@ -16,7 +16,8 @@ use super::Owner;
 use super::hint::Hint;
 use crate::replication::fatal::MemberError;
 use crate::replication::machine::Sequencer;
-use crate::replication::standing::{self, NOBODY, Reports};
+use crate::replication::options::FlushMode;
+use crate::replication::standing::{self, NOBODY, Patience, Reports};
 use crate::replication::wire::{Parcel, StandingReport};
 
 /// How often a member that is not sure of itself asks again.
@@ -75,7 +76,7 @@ impl Memory {
 
     /// Whether it knows that it lost what it knew.
     pub fn is_lost(&self) -> bool {
-        matches!(self.standing, Standing::Lost | Standing::Recovering(_))
+        matches!(self.standing, Standing::Lost | Standing::Doubtful | Standing::Recovering(_))
     }
 
     /// Whether a report waits to be judged before anything else is heard.
@@ -83,10 +84,13 @@ impl Memory {
         self.news && !self.is_whole()
     }
 
-    /// What is judged by. Whoever lost its memory goes by answers alone: who answers has forgotten what
+    /// What is judged by. Whoever lost of its memory goes by answers alone: who answers has forgotten what
     /// it believed of this member before.
     fn heard(&self) -> &Reports {
-        if self.standing == Standing::Lost { &self.answers } else { &self.reports }
+        match self.standing {
+            Standing::Lost | Standing::Doubtful => &self.answers,
+            _ => &self.reports,
+        }
     }
 
     /// Whether leadership may be handed to this peer, as far as it has said.
@@ -99,7 +103,7 @@ impl Memory {
     fn admits(&self, message: &Message) -> bool {
         match self.standing {
             Standing::Voter => true,
-            Standing::New | Standing::Founding | Standing::Lost => false,
+            Standing::New | Standing::Founding | Standing::Lost | Standing::Doubtful => false,
             Standing::Recovering(past) => match message.get_msg_type() {
                 MessageType::MsgTimeoutNow => false,
                 MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
@@ -126,6 +130,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if let Standing::Recovering(past) = self.memory.standing {
             self.bind(past);
         }
+        self.raft.mut_store().answer_unsynced(self.options.flush_mode == FlushMode::Async)?;
         if !self.memory.is_whole() {
             tracing::info!(
                 group = %self.options.group, standing = ?self.memory.standing,
@@ -161,18 +166,37 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         }
         let now = Instant::now();
         let reports = self.memory.heard();
-        let patience = match standing {
-            Standing::Founding => FOUNDING_PATIENCE,
-            _ => ANSWER_PATIENCE,
-        };
         let since = match (reports.len() + 1) * 2 > members {
             true => self.memory.since.or(Some(now)),
             false => None,
         };
-        let waited = since.is_some_and(|since| now >= since + patience);
-        let next = standing::next(standing, reports, members, waited, self.raft.raft.term);
+        let patience = self.patience(since.map_or(Duration::ZERO, |since| now - since));
+        let next = standing::next(standing, reports, members, patience, self.raft.raft.term);
+        if standing == Standing::Doubtful && next.is_some() && reports.len() + 1 < members {
+            tracing::error!(
+                group = %self.options.group, heard = ?reports.keys().collect::<Vec<_>>(),
+                "going on without having heard every member: what was acknowledged right before the \
+                 power went, and only the missing ones have, is lost"
+            );
+        }
         self.memory.since = since;
         Ok(next)
+    }
+
+    /// How long a majority has been heard, in the words of this member's standing.
+    fn patience(&self, heard_for: Duration) -> Patience {
+        let enough = match self.memory.standing {
+            Standing::Founding => FOUNDING_PATIENCE,
+            _ => ANSWER_PATIENCE,
+        };
+        let most = self.options.doubt_wait_ms;
+        if most > 0 && heard_for >= Duration::from_millis(most).max(enough) {
+            Patience::Spent
+        } else if heard_for >= enough {
+            Patience::Waited
+        } else {
+            Patience::Fresh
+        }
     }
 
     /// Whether the log reaches the bound and no vote before it can be given any more, and all of that
@@ -200,10 +224,11 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 "this member's directory is new and its group is not: whatever it promised before is \
                  forgotten, so it takes no part until every other member has said what it knows"
             ),
+            Standing::Doubtful => unreachable!("only the log raises the doubt"),
             Standing::Recovering(past) => {
                 tracing::warn!(
                     group = %self.options.group, ?past,
-                    "every other member was heard; until this member's log reaches theirs it stands \
+                    "the other members were heard; until this member's log reaches theirs it stands \
                      for no election"
                 );
                 self.bind(past);
@@ -292,7 +317,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let heard = |id: &&u64| self.memory.heard().contains_key(id);
         let missing: Vec<u64> =
             self.peers.table().keys().filter(|id| !heard(id)).copied().collect();
-        let what = if missing.is_empty() {
+        let what = if self.memory.standing == Standing::Doubtful {
+            "its machine lost power, and the members named may have what it acknowledged last; start \
+             them (raftDoubtWaitMs says how long it waits for them)"
+        } else if missing.is_empty() {
             "too many members have lost their directories at the same time; put the last known \
              directory of one of them back"
         } else {
@@ -300,7 +328,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         };
         tracing::warn!(
             group = %self.options.group, member = self.options.member, ?missing,
-            standing = ?self.memory.standing, "this member remembers nothing and takes no part: {what}"
+            standing = ?self.memory.standing, "this member's memory is not whole and it takes no part: {what}"
         );
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use raft_log::fault::{Loss, SimDisk};
 use raft_log::{Disk, Fatal, Log, LogIndex, LogOptions, Position, RealDisk};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -31,6 +32,7 @@ pub struct Settings {
     pub flush_mode: FlushMode,
     pub entry_bytes_target: usize,
     pub waiting_proposals_max: usize,
+    pub doubt_wait_ms: u64,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             flush_mode: FlushMode::Sync,
             entry_bytes_target: 64 << 10,
             waiting_proposals_max: 64 << 10,
+            doubt_wait_ms: 0,
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct Cluster<D: Disk = RealDisk> {
     settings: Settings,
     dir: TempDir,
     disks: BTreeMap<u64, D>,
+    /// How often each machine lost power.
+    boots: BTreeMap<u64, u64>,
     /// What the members died of.
     pub fatal: Arc<Mutex<Vec<Fatal>>>,
     /// From and to.
@@ -66,6 +71,14 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited too long for {what}"),
+    }
+}
+
+impl Cluster<SimDisk> {
+    /// The machine of a member that does not run loses power.
+    pub fn lose_power(&mut self, id: u64, loss: Loss) {
+        *self.boots.entry(id).or_default() += 1;
+        self.disks[&id].restart(loss);
     }
 }
 
@@ -103,8 +116,8 @@ impl<D: Disk> Cluster<D> {
             .with_test_writer()
             .try_init();
         let disks = (1..=settings.members).map(|id| (id, disk(id))).collect();
-        let (members, fatal) = (BTreeMap::new(), Arc::default());
-        Cluster { settings, dir, disks, fatal, links, members }
+        let (members, fatal, boots) = (BTreeMap::new(), Arc::default(), BTreeMap::new());
+        Cluster { settings, dir, disks, boots, fatal, links, members }
     }
 
     pub async fn start_all(&mut self) {
@@ -126,6 +139,7 @@ impl<D: Disk> Cluster<D> {
         let mut options = LogOptions::new("test", "group", &format!("n{id}"), voters);
         options.segment_bytes = self.settings.segment_bytes;
         options.prepare_ahead_bytes = self.settings.segment_bytes;
+        options.boot = self.boots.get(&id).copied().unwrap_or(0).to_string();
         Log::open(self.disks[&id].clone(), &self.log_dir(id), options).unwrap()
     }
 
@@ -145,6 +159,7 @@ impl<D: Disk> Cluster<D> {
         // Longer than an overloaded machine lets anybody starve; deaths are noticed by connections.
         options.election_timeout_ms = 2000;
         options.flush_mode = self.settings.flush_mode;
+        options.doubt_wait_ms = self.settings.doubt_wait_ms;
         options.entry_bytes_target = self.settings.entry_bytes_target;
         options.waiting_proposals_max = self.settings.waiting_proposals_max;
         let most = raft_log::payload_bytes_max(self.settings.segment_bytes);

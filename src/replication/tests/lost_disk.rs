@@ -18,17 +18,19 @@ impl Cluster<RealDisk> {
     fn wipe(&self, id: u64) {
         std::fs::remove_dir_all(self.log_dir(id)).unwrap();
     }
+}
 
-    fn others(&self, id: u64) -> Vec<u64> {
+impl<D: Disk> Cluster<D> {
+    pub fn others(&self, id: u64) -> Vec<u64> {
         (1..=3).filter(|&other| other != id).collect()
     }
 
-    async fn wait_whole(&self, id: u64) {
+    pub async fn wait_whole(&self, id: u64) {
         let whole = |status: &ReplicaStatus| status.role != Role::Recovering && status.term.0 > 0;
         self.wait_status(id, "a whole memory", whole).await;
     }
 
-    async fn wait_recovering(&self, id: u64) {
+    pub async fn wait_recovering(&self, id: u64) {
         let lost = |status: &ReplicaStatus| status.role == Role::Recovering;
         self.wait_status(id, "a lost memory to be noticed", lost).await;
     }
@@ -36,7 +38,7 @@ impl Cluster<RealDisk> {
 
 /// A member stands for election, again and again, and nobody is elected for longer than the longest
 /// election timeout of these tests.
-async fn stands_in_vain<D: Disk>(cluster: &Cluster<D>, id: u64) {
+pub async fn stands_in_vain<D: Disk>(cluster: &Cluster<D>, id: u64) {
     let candidate = |status: &ReplicaStatus| status.role == Role::Candidate;
     cluster.wait_status(id, "an election", candidate).await;
     let elected = timeout(Duration::from_millis(4_500), cluster.leader()).await;

@@ -3,6 +3,7 @@
 
 mod app;
 mod cluster;
+mod doubt;
 mod faults;
 mod lost_disk;
 mod proxy;
