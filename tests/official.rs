@@ -11,12 +11,12 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::nodes::{GROUPS, Nodes};
+use support::official::{java, prepared, say, suites};
 use support::process::Process;
 
 const JAVA_CASES: usize = 43;
@@ -41,68 +41,49 @@ fn java_client_5_3_3_sends_consumes_and_survives_a_failover() {
 #[test]
 fn cpp_client_through_python_sends_consumes_and_survives_a_failover() {
     let Some(home) = prepared("python", &["python3"]) else { return };
-    let mut command = Command::new(home.join("venv/bin/python"));
-    command.arg(suites().join("python/suite.py"));
-    run_suite("C++ client through PyPI rocketmq 0.4.4", command, PYTHON_CASES);
+    let program = home.join("venv/bin/python");
+    run_suite("C++ client through PyPI rocketmq 0.4.4", PYTHON_CASES, |_, name_servers| {
+        let mut command = Command::new(program);
+        command.arg(suites().join("python/suite.py")).arg(name_servers);
+        command
+    });
 }
 
 #[test]
 fn go_client_2_1_2_sends_consumes_and_survives_a_failover() {
     let Some(home) = prepared("go", &["go"]) else { return };
-    run_suite("Go client 2.1.2", Command::new(home.join("suite")), GO_CASES);
+    run_suite("Go client 2.1.2", GO_CASES, |_, name_servers| {
+        let mut command = Command::new(home.join("suite"));
+        command.arg(name_servers);
+        command
+    });
 }
 
 #[test]
 fn node_client_3_12_0_sends_consumes_and_survives_a_failover() {
     let Some(home) = prepared("node", &["node", "npm"]) else { return };
-    let mut command = Command::new("node");
-    command.arg(suites().join("node/suite.js")).env("NODE_PATH", home.join("node_modules"));
-    run_suite("Node client 3.12.0", command, NODE_CASES);
+    run_suite("Node client 3.12.0", NODE_CASES, |_, name_servers| {
+        let mut command = Command::new("node");
+        command.arg(suites().join("node/suite.js")).arg(name_servers);
+        command.env("NODE_PATH", home.join("node_modules"));
+        command
+    });
 }
 
 fn java_client(version: &str) {
     let Some(home) = prepared(&format!("java-{version}"), &["java", "mvn"]) else { return };
-    let mut command = Command::new("java");
-    let class_path = format!("{0}/official.jar:{0}/lib/*", home.display());
-    command.args(["-Xmx256m", "-cp", &class_path, "org.raftmq.official.Main"]);
-    run_suite(&format!("Java client {version}"), command, JAVA_CASES);
+    run_suite(&format!("Java client {version}"), JAVA_CASES, |directory, name_servers| {
+        java(&home, "Main", directory, name_servers)
+    });
 }
 
-fn suites() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official")
-}
-
-/// Builds a suite if that was not done before; `None` where a program it needs is absent.
-fn prepared(suite: &str, programs: &[&str]) -> Option<PathBuf> {
-    for program in programs {
-        // Whatever it makes of the option: a program that is there starts.
-        if Command::new(program).arg("--version").output().is_err() {
-            say(&format!("NOT RUN: official client suite {suite}: no {program} on this machine"));
-            let in_gate = std::env::var("CI").is_ok_and(|value| value == "true");
-            assert!(!in_gate, "the gate must run the official client suite {suite}");
-            return None;
-        }
-    }
-    let output = Command::new(suites().join("prepare")).arg(suite).output().unwrap();
-    let problem = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "preparing suite {suite}: {problem}");
-    Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
-}
-
-fn run_suite(name: &str, mut command: Command, cases: usize) {
+/// `program` gets the folder for what its client leaves behind, and the NameServers' addresses.
+fn run_suite(name: &str, cases: usize, program: impl FnOnce(&Path, &str) -> Command) {
     let mut nodes = Nodes::start_with(DELAY_LEVELS);
     let home = nodes.directory().join("client");
     std::fs::create_dir(&home).unwrap();
-    // Where the clients put their logs and offset files.
+    let mut command = program(&home, &nodes.name_servers());
     command.env("HOME", &home).current_dir(&home);
-    if command.get_program() == "java" {
-        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let mut with_home = Command::new("java");
-        with_home.arg(format!("-Duser.home={}", home.display())).args(arguments);
-        with_home.current_dir(&home);
-        command = with_home;
-    }
-    command.arg(nodes.name_servers());
     let mut suite = Process::spawn(name, command, &home.join("suite.log"));
     let deadline = Instant::now() + SUITE_LIMIT;
     let mut passed = Vec::new();
@@ -132,9 +113,4 @@ fn run_suite(name: &str, mut command: Command, cases: usize) {
     say(&format!("{name}: {} of {cases} cases passed", passed.len()));
     assert!(failed.is_empty(), "{name}: {failed:#?}\n{}", suite.tail());
     assert_eq!(passed.len(), cases, "{name} ended with {status}: {passed:?}\n{}", suite.tail());
-}
-
-/// Past the test harness, which keeps what passing tests print to itself.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod load;
 pub mod nodes;
+pub mod official;
 pub mod poll;
 pub mod process;
 pub mod wire;

@@ -119,9 +119,14 @@ impl Process {
         self.child.id()
     }
 
+    /// What it, or an earlier process with the same log, said until now.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
     /// Whether it, or an earlier process with the same log, said something.
     pub fn said(&self, part: &str) -> bool {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).contains(part)
+        self.output().contains(part)
     }
 
     /// The end of what the process said.

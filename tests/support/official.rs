@@ -1,0 +1,41 @@
+//! The official clients' programs: built when their sources changed, absent only outside the gate.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub fn suites() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official")
+}
+
+/// Builds a suite if that was not done before; `None` where a program it needs is absent.
+pub fn prepared(suite: &str, programs: &[&str]) -> Option<PathBuf> {
+    for program in programs {
+        // Whatever it makes of the option: a program that is there starts.
+        if Command::new(program).arg("--version").output().is_err() {
+            say(&format!("NOT RUN: official client suite {suite}: no {program} on this machine"));
+            let in_gate = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!in_gate, "the gate must run the official client suite {suite}");
+            return None;
+        }
+    }
+    let output = Command::new(suites().join("prepare")).arg(suite).output().unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "preparing suite {suite}: {problem}");
+    Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
+}
+
+/// A program of the Java suite at `home`; what the client leaves behind goes into `directory`.
+pub fn java(home: &Path, program: &str, directory: &Path, name_servers: &str) -> Command {
+    let mut command = Command::new("java");
+    command.arg(format!("-Duser.home={}", directory.display())).current_dir(directory);
+    let class_path = format!("{0}/official.jar:{0}/lib/*", home.display());
+    command.args(["-Xmx256m", "-cp", &class_path, &format!("org.raftmq.official.{program}")]);
+    command.arg(name_servers);
+    command
+}
+
+/// Past the test harness, which keeps what passing tests print to itself.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
