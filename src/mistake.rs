@@ -38,6 +38,8 @@ pub enum Mistake {
     DeliversBeforeAdvance,
     /// Delayed messages are due when half their delay has passed.
     DeliversEarly,
+    /// A message that was sent back counts as taken although nobody knows whether it was stored.
+    TakesBackUnknown,
 }
 
 thread_local! {

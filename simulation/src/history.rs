@@ -6,9 +6,12 @@
 //! Invariant: nothing is entered that a client could not know; times are virtual and those of the
 //! call and the return.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use raftmq::client::ConsumeResult;
 
 /// A queue of the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,11 +92,26 @@ pub struct Delivery {
     pub position: i64,
 }
 
+/// How often listeners answered what, of one record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Done with it.
+    pub consumed: u32,
+    /// It shall come again later.
+    pub later: u32,
+    /// It shall not come again.
+    pub given_up: u32,
+}
+
 #[derive(Default)]
 struct Inner {
     /// By message number; none while under way.
     sends: Vec<Option<Send>>,
     deliveries: Vec<Delivery>,
+    /// By group and place in its log.
+    answers: BTreeMap<(usize, i64), Answers>,
+    /// Listeners are done with whatever they are given.
+    is_calm: bool,
     /// By group.
     acknowledged: Vec<u64>,
     last_acknowledged_call: Option<Duration>,
@@ -134,6 +152,32 @@ impl History {
     /// A listener was called.
     pub fn delivered(&self, delivery: Delivery) {
         self.inner().deliveries.push(delivery);
+    }
+
+    /// What a listener made of the record at a place in a group's log.
+    pub fn answered(&self, group: usize, position: i64, answer: ConsumeResult) {
+        let mut inner = self.inner();
+        let answers = inner.answers.entry((group, position)).or_default();
+        match answer {
+            ConsumeResult::Success => answers.consumed += 1,
+            ConsumeResult::Later | ConsumeResult::LaterAtLevel(_) => answers.later += 1,
+            ConsumeResult::GiveUp => answers.given_up += 1,
+        }
+    }
+
+    /// What listeners made of each record.
+    pub fn answers(&self) -> BTreeMap<(usize, i64), Answers> {
+        self.inner().answers.clone()
+    }
+
+    /// From now on listeners shall be done with whatever they are given.
+    pub fn calm_down(&self) {
+        self.inner().is_calm = true;
+    }
+
+    /// Whether they shall.
+    pub fn is_calm(&self) -> bool {
+        self.inner().is_calm
     }
 
     /// Messages acknowledged so far.

@@ -307,6 +307,7 @@ impl World {
 
     /// Nothing goes wrong any more, and a majority is there; everybody else comes later.
     async fn liveness_phase(&mut self, took: &mut Took) {
+        self.history.calm_down();
         faults::heal(&self.cluster, &self.consumers, &self.parameters);
         let members = self.cluster.members.len();
         let mut dice = Dice::of(self.parameters.seed, "liveness");

@@ -16,6 +16,7 @@ pub mod newest_registration;
 pub mod one_leader;
 pub mod ordered_time;
 pub mod quorum_durable;
+pub mod taken_back;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -80,6 +80,7 @@ impl Flaw {
         Flaw::Broker(Mistake::AnswersCommitEarly),
         Flaw::Broker(Mistake::DeliversBeforeAdvance),
         Flaw::Broker(Mistake::DeliversEarly),
+        Flaw::Broker(Mistake::TakesBackUnknown),
     ];
 
     /// As the command line has it.
@@ -113,6 +114,7 @@ impl Flaw {
             Flaw::Broker(Mistake::AnswersCommitEarly) => "answers-commit-early",
             Flaw::Broker(Mistake::DeliversBeforeAdvance) => "delivers-before-advance",
             Flaw::Broker(Mistake::DeliversEarly) => "delivers-early",
+            Flaw::Broker(Mistake::TakesBackUnknown) => "takes-back-unknown",
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use madsim::task::NodeId;
 use raft_log::fault::Loss;
+use raftmq::protocol::names::{dead_letter_topic, retry_topic};
 use raftmq::state::State;
 use tokio::time::sleep;
 
@@ -24,6 +25,7 @@ use crate::invariants::equal_state::EqualState;
 use crate::invariants::honest_progress;
 use crate::invariants::newest_registration::NewestRegistration;
 use crate::invariants::one_leader::OneLeader;
+use crate::invariants::taken_back::TakenBack;
 use crate::oracle::{self, Placed};
 use crate::workload::{CONSUMER_GROUP, TOPIC, message};
 
@@ -122,6 +124,7 @@ impl Inspector {
                 number_of: &number_of,
             };
             delayed.judge(number, &sends, &world.findings);
+            taken_back(number, &stored, below, &state, world);
             let reached = state.offsets().progress(CONSUMER_GROUP, TOPIC).into_iter().flatten();
             progress.extend(reached.map(|(id, at)| (Queue { group: number, id: *id }, *at)));
         }
@@ -201,6 +204,23 @@ impl Group {
             }
         }
     }
+}
+
+/// Compares what consumers sent back with what came of it.
+fn taken_back(group: usize, stored: &[Stored], given_up: i64, state: &State, world: &World) {
+    let (retry, dead) = (retry_topic(CONSUMER_GROUP), dead_letter_topic(CONSUMER_GROUP));
+    let progress =
+        |topic| state.offsets().progress(CONSUMER_GROUP, topic).cloned().unwrap_or_default();
+    let check = TakenBack {
+        group,
+        stored,
+        topics: [TOPIC, &retry, &dead],
+        progress: [progress(TOPIC), progress(&retry)],
+        answers: &world.history.answers(),
+        attempts_max: world.parameters.attempts_max.unwrap_or(0),
+        given_up,
+    };
+    check.judge(&world.findings);
 }
 
 /// What a group's log says of the messages.

@@ -11,12 +11,12 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
-use raftmq::protocol::names::SCHEDULE_TOPIC;
+use raftmq::protocol::names::{SCHEDULE_TOPIC, retry_topic};
 
 use super::World;
-use crate::cluster::{self, Member, Running};
+use crate::cluster::{self, Live, Member, Running};
 use crate::history::Outcome;
-use crate::workload::make_topic;
+use crate::workload::{CONSUMER_GROUP, TOPIC, make_topic};
 
 const LEADER: &str = "a majority elects a leader";
 const ACKNOWLEDGES: &str = "a leader acknowledges sends";
@@ -123,7 +123,7 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     drains(world, DRAINS, false).await?;
     agree_on_time(world);
     drains(world, COMES, true).await?;
-    nothing_waits(world).await?;
+    comes_to_an_end(world).await?;
     world.trace.tell(format_args!("everything acknowledged was delivered"));
     // No more offsets are committed when consumers are gone.
     world.consumers.end();
@@ -147,20 +147,40 @@ async fn drains(world: &World, invariant: &'static str, with_delayed: bool) -> O
     drained.await
 }
 
-/// Copies of which no producer knows come as well.
-async fn nothing_waits(world: &World) -> Option<Duration> {
-    let levels = i32::try_from(world.parameters.delay_levels_s.len()).expect("levels are few");
-    let waits = |group: usize| {
-        let leader = &world.cluster.members[world.cluster.leader(group)?];
-        let view = leader.live(group)?.view;
-        let is_empty = |queue| view.schedule_next(queue) >= view.max_offset(SCHEDULE_TOPIC, queue);
-        (0..levels).all(is_empty).then_some(())
-    };
+/// Copies of which no producer knows come as well, and consumers are done with all that they have.
+async fn comes_to_an_end(world: &World) -> Option<Duration> {
     let came = within(world, DRAIN_LIMIT, COMES, || {
-        let all = (0..world.parameters.groups).all(|group| waits(group).is_some());
-        (!all).then(|| format!("some wait; {}", describe(world)))
+        let rests = (0..world.parameters.groups).map(|group| rest_of(world, group));
+        let rests: Vec<String> = rests.flatten().collect();
+        (!rests.is_empty()).then(|| format!("{}; {}", rests.join(", "), describe(world)))
     });
     came.await
+}
+
+/// What is still to come in a group, as its leader has it.
+fn rest_of(world: &World, group: usize) -> Option<String> {
+    let leader = world.cluster.leader(group).map(|number| &world.cluster.members[number]);
+    let Some(Live { view, .. }) = leader.and_then(|leader| leader.live(group)) else {
+        return Some("nobody leads".to_owned());
+    };
+    let levels = i32::try_from(world.parameters.delay_levels_s.len()).expect("levels are few");
+    let waits = |queue: &i32| view.schedule_next(*queue) < view.max_offset(SCHEDULE_TOPIC, *queue);
+    if let Some(queue) = (0..levels).find(waits) {
+        return Some(format!("some wait in level {}", queue + 1));
+    }
+    // Where nothing is sent back it is enough that all was delivered.
+    world.parameters.attempts_max?;
+    for topic in [TOPIC, &retry_topic(CONSUMER_GROUP)] {
+        let queues = view.topic(topic).map_or(0, |topic| topic.config.read_queue_nums);
+        for queue in 0..queues {
+            let reached = view.offset(CONSUMER_GROUP, topic, queue).unwrap_or(0);
+            let end = view.max_offset(topic, queue);
+            if reached < end {
+                return Some(format!("{topic} {queue} is consumed up to {reached} of {end}"));
+            }
+        }
+    }
+    None
 }
 
 /// All clocks are set to the same time, which no store timestamp is ahead of: what is delayed is due

@@ -1,4 +1,4 @@
-//! A consumer that takes what it is given, sometimes only at the second time, and notes it.
+//! A consumer that takes what it is given, sometimes only at a later time or never, and notes it.
 //!
 //! Invariant: a message whose body is not that of any message ends the run: nobody ever sent it.
 
@@ -42,24 +42,44 @@ pub async fn consume(with: Consume, stop: &Notify) {
     options.consume_from = ConsumeFrom::First;
     options.commit_interval = Duration::from_secs(1);
     options.rebalance_interval = Duration::from_secs(5);
-    options.send_back = false;
+    options.send_back = with.parameters.attempts_max.is_some();
+    options.max_reconsume_times = with.parameters.attempts_max;
     options.later_pause = Duration::from_millis(200);
     let dice = Dice::of(with.parameters.seed, &format!("consumer {}", with.number));
     let dice = Arc::new(Mutex::new(dice));
     let with = Arc::new(with);
     let listener = move |messages: Arc<[raftmq::client::ReceivedMessage]>| {
+        let attempt = messages.iter().map(|message| message.reconsume_times).max().unwrap_or(0);
+        let answer =
+            answer(&with, attempt, &mut dice.lock().unwrap_or_else(PoisonError::into_inner));
         for message in messages.iter() {
-            note(&with, message);
+            note(&with, message, answer);
         }
-        let again = dice.lock().unwrap_or_else(PoisonError::into_inner).one_in(50);
-        async move { if again { ConsumeResult::Later } else { ConsumeResult::Success } }
+        async move { answer }
     };
     let Ok(consumer) = PushConsumer::start(&client, options, listener).await else { return };
     stop.notified().await;
     consumer.shutdown().await;
 }
 
-fn note(with: &Consume, received: &raftmq::client::ReceivedMessage) {
+/// What the listener makes of a message of which so many attempts have failed.
+fn answer(with: &Consume, attempt: i32, dice: &mut Dice) -> ConsumeResult {
+    use ConsumeResult::{GiveUp, Later, LaterAtLevel, Success};
+    let sends_back = with.parameters.attempts_max.is_some();
+    let fails = dice.one_in(match (sends_back, attempt) {
+        (false, _) => 50,
+        (true, 0) => 12,
+        (true, _) => 2,
+    });
+    let how = dice.pick(&[Later, Later, LaterAtLevel(1), LaterAtLevel(2), GiveUp]);
+    match fails && !with.history.is_calm() {
+        false => Success,
+        true if sends_back => how,
+        true => Later,
+    }
+}
+
+fn note(with: &Consume, received: &raftmq::client::ReceivedMessage, answer: ConsumeResult) {
     let queue = group_of(&received.broker_name).map(|group| Queue { group, id: received.queue_id });
     let Some(queue) = queue else {
         let what = format!("{received:?} comes from no group");
@@ -71,9 +91,14 @@ fn note(with: &Consume, received: &raftmq::client::ReceivedMessage) {
         return;
     };
     with.trace.note(format_args!(
-        "consumer {}: {number} from {queue}:{}",
-        with.number, received.queue_offset
+        "consumer {}: {number} from {queue}:{}, attempt {}: {answer:?}",
+        with.number, received.queue_offset, received.reconsume_times
     ));
+    with.history.answered(queue.group, received.physical_offset, answer);
+    if received.reconsume_times > 0 {
+        // From the queue of another topic.
+        return;
+    }
     with.history.delivered(Delivery {
         message: number,
         queue,
