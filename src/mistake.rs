@@ -40,6 +40,10 @@ pub enum Mistake {
     DeliversEarly,
     /// A message that was sent back counts as taken although nobody knows whether it was stored.
     TakesBackUnknown,
+    /// A queue's lock goes to whoever asks.
+    LocksHeldQueues,
+    /// A leader takes a holder that it has not heard of for gone.
+    FreesUnseenHolders,
 }
 
 thread_local! {

@@ -38,6 +38,8 @@ const GROUPS: [&str; 3] = ["group-a", "group-b", "group-c"];
 /// Of the first group; those of the others lie behind.
 const CLIENT_PORT: u16 = 10_911;
 const PEER_PORT: u16 = 40_911;
+/// A client that lost its connection keeps its locks for as long as it goes by them.
+const LOCK_RETURN_MS: u64 = 33_000;
 const PORTS_APART: u16 = 10;
 /// How soon a process that cannot start has to say so.
 pub const REFUSAL_LIMIT: Duration = Duration::from_secs(3);
@@ -597,7 +599,7 @@ fn broker_settings(parameters: &Parameters, group: usize, number: usize) -> Stri
          namesrvAddr={NAME_SERVER}\nregisterNameServerPeriod=10000\n\
          storePathRootDir=/n{number}/{name}\nmappedFileSizeCommitLog={}\nextentBytes={}\n\
          raftElectionTimeoutMs={}\nraftHeartbeatIntervalMs={}\nraftEntryBytesMax={}\n\
-         defaultTopicQueueNums={}\nlogScrubIntervalMs=3000\nmessageDelayLevel={}\n",
+         defaultTopicQueueNums={}\nlogScrubIntervalMs=3000\nmessageDelayLevel={}\nqueueLockReturnMs={LOCK_RETURN_MS}\n",
         peers.join(";"),
         member_ip(number),
         parameters.segment_bytes,

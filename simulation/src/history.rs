@@ -1,7 +1,8 @@
 //! What clients asked and were told.
 //!
-//! A send ends in one of three ways: stored (with its place, where it may have to wait), failed (it certainly is nowhere), or
-//! unknown (it may be stored, more than once even, or not). Its message's number is in its body.
+//! A send ends in one of three ways: stored (with its place, where it may have to wait), failed (it
+//! certainly is nowhere), or unknown (it may be stored, more than once even, or not). Its message's number
+//! is in its body.
 //!
 //! Invariant: nothing is entered that a client could not know; times are virtual and those of the
 //! call and the return.

@@ -16,9 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::cluster::{self, Cluster, NAME_SERVER};
 use crate::dice::Dice;
-use crate::faults::{self, Counts};
+use crate::faults::{self, Counts, Kind};
 use crate::history::{History, Outcome};
 use crate::invariants::kept_topics::KeptTopics;
+use crate::invariants::one_holder::OneHolder;
 use crate::invariants::quorum_durable::QuorumDurable;
 use crate::invariants::{Finding, Findings};
 use crate::machine::Flaw;
@@ -28,7 +29,8 @@ use crate::scenarios::Scenario;
 use crate::sweep::CHOICE;
 use crate::trace::{Telling, Trace};
 use crate::workload::{
-    Consume, Consumers, KeepBooks, Operate, Produce, keep_books, operate, produce,
+    Consume, Consumers, KeepBooks, Lock, Operate, Produce, keep_books, lock_queues, operate,
+    produce,
 };
 use inspect::Inspector;
 pub use liveness::Took;
@@ -263,6 +265,26 @@ impl World {
                 topics: self.topics[group].clone(),
             };
             drop(operator.spawn(operate(with)));
+        }
+        self.start_lockers(&operator);
+    }
+
+    /// Where clocks jump nobody can tell how long a lease lasts.
+    fn start_lockers(&self, node: &madsim::runtime::NodeHandle) {
+        let clocks_agree = !self.parameters.faults.contains(&Kind::ClockJump);
+        let holders = clocks_agree.then(OneHolder::default);
+        for group in 0..self.parameters.groups {
+            for number in 0..self.parameters.lockers {
+                let with = Lock {
+                    number,
+                    group,
+                    parameters: Arc::clone(&self.parameters),
+                    trace: self.trace.clone(),
+                    holders: holders.clone(),
+                    findings: self.findings.clone(),
+                };
+                drop(node.spawn(lock_queues(with)));
+            }
         }
     }
 

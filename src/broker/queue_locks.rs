@@ -42,6 +42,10 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
     for queue in &wanted {
         let name = name(queue);
         match core.view.queue_lock(group, &queue.topic, queue.queue_id) {
+            #[cfg(madsim)]
+            Some(_) if crate::mistake::made(crate::mistake::Mistake::LocksHeldQueues) => {
+                free.push(name);
+            }
             Some(lock) if *lock.client_id != *client_id && lock.lasts(now_ms) => {
                 if is_gone(core, group, &lock, now_ms) {
                     tracing::info!(
@@ -116,6 +120,11 @@ pub fn left(core: &Arc<Core>, departures: Vec<Departure>, may_return: bool) {
 /// Whether a holder that this leader does not see goes by its lock no more.
 fn is_gone(core: &Core, group: &str, lock: &QueueLock, now_ms: i64) -> bool {
     let gone_at_ms = lock.granted_ms + LOCK_BELIEF_MS + ANSWER_ON_ITS_WAY_MS;
+    #[cfg(madsim)]
+    let gone_at_ms = match crate::mistake::made(crate::mistake::Mistake::FreesUnseenHolders) {
+        true => lock.granted_ms,
+        false => gone_at_ms,
+    };
     now_ms >= gone_at_ms && !core.clients.is_member(group, &lock.client_id)
 }
 

@@ -74,6 +74,10 @@ impl State {
             let Some((topic, _)) = self.topics.by_name.get_key_value(&**topic) else { continue };
             let granted = QueueLock { client_id: Arc::clone(&client_id), granted_ms: now_ms };
             let lock = locks.entry((Arc::clone(topic), *queue_id)).or_insert(granted);
+            #[cfg(madsim)]
+            if crate::mistake::made(crate::mistake::Mistake::LocksHeldQueues) {
+                lock.client_id = Arc::clone(&client_id);
+            }
             if lock.client_id == client_id {
                 lock.granted_ms = now_ms;
             }

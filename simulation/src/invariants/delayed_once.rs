@@ -2,7 +2,7 @@
 //! leaders' clocks do.
 //!
 //! Looked at in the end, in the log. A message waits in the queue of its level and comes as another
-//! record: of the records that wait for one queue with the same message and the same attempt, as many
+//! record: of the records that wait at one level for one queue with the same message and attempt, as many
 //! come, one after the other, each with a store timestamp that is at least its level's delay later. What
 //! retention gave up while it waited need not come.
 
@@ -31,8 +31,8 @@ pub struct Delayed<'a> {
     pub number_of: &'a dyn Fn(&[u8]) -> Option<u64>,
 }
 
-/// Topic, queue, attempt and number of a message.
-type Coming<'a> = (&'a str, i32, i32, u64);
+/// Level, topic, queue, attempt and number of a message.
+type Coming<'a> = (i32, &'a str, i32, i32, u64);
 
 impl Delayed<'_> {
     /// Compares what waits with what came.
@@ -40,17 +40,18 @@ impl Delayed<'_> {
         let mut waiting: BTreeMap<Coming<'_>, Vec<&Stored>> = BTreeMap::new();
         let mut came: BTreeMap<Coming<'_>, Vec<&Stored>> = BTreeMap::new();
         let mut at = BTreeMap::new();
-        for record in self.stored.iter().filter(|record| record.is_delayed) {
+        for record in self.stored {
+            let Some(level) = record.delay_level else { continue };
             let number = (self.number_of)(&record.body);
             match (&record.waits_for, number) {
                 (Some((topic, queue_id)), Some(number)) => {
-                    let key = (topic.as_str(), *queue_id, record.reconsume_times, number);
+                    let key = (level, topic.as_str(), *queue_id, record.reconsume_times, number);
                     waiting.entry(key).or_default().push(record);
                     at.insert(record.position, number);
                 }
                 (None, Some(number)) if record.topic != SCHEDULE_TOPIC => {
                     let (topic, queue_id) = (record.topic.as_str(), record.queue_id);
-                    let key = (topic, queue_id, record.reconsume_times, number);
+                    let key = (level, topic, queue_id, record.reconsume_times, number);
                     came.entry(key).or_default().push(record);
                 }
                 _ => findings.report(LOST, format!("{record:?} is no message that waits")),
@@ -90,9 +91,11 @@ impl Delayed<'_> {
             findings.report(ONCE, what);
         }
         for (waited, came) in waiting.iter().zip(came) {
-            let level = usize::try_from(waited.queue_id).ok();
+            // The first level's queue is the first.
+            let level =
+                usize::try_from(waited.queue_id).ok().filter(|_| waited.queue_id == key.0 - 1);
             let Some(delay_ms) = level.and_then(|level| self.levels_ms.get(level)) else {
-                findings.report(EARLY, format!("{key:?} waits at no level: {waited:?}"));
+                findings.report(EARLY, format!("{key:?} waits at another level: {waited:?}"));
                 continue;
             };
             let waited_ms = came.store_timestamp_ms - waited.store_timestamp_ms;
@@ -116,7 +119,7 @@ mod tests {
             position,
             store_timestamp_ms: time_s * 1_000,
             reconsume_times: 0,
-            is_delayed: true,
+            delay_level: Some(2),
             waits_for: waits.then(|| ("t".to_owned(), 1)),
             origin: None,
             body: vec![7],

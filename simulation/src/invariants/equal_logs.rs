@@ -40,8 +40,8 @@ pub struct Stored {
     pub store_timestamp_ms: i64,
     /// Failed attempts to consume it.
     pub reconsume_times: i32,
-    /// Whether it is delayed, or was.
-    pub is_delayed: bool,
+    /// The level at which it is delayed, or was.
+    pub delay_level: Option<i32>,
     /// Topic and queue for which it waits.
     pub waits_for: Option<(String, i32)>,
     /// Place of the message of which it is an attempt.
@@ -64,7 +64,7 @@ impl From<&RecordView<'_>> for Stored {
             position: record.physical_offset,
             store_timestamp_ms: record.store_timestamp_ms,
             reconsume_times: record.reconsume_times,
-            is_delayed: record.property(DELAY).is_some(),
+            delay_level: record.property(DELAY).and_then(|level| level.parse().ok()),
             waits_for: (record.topic == SCHEDULE_TOPIC).then(place).flatten(),
             origin: origin.and_then(|id| Some(OffsetMessageId::decode(id).ok()?.offset)),
             body: record.body.to_vec(),

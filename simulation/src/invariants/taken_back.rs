@@ -133,7 +133,7 @@ mod tests {
             position,
             store_timestamp_ms: 0,
             reconsume_times,
-            is_delayed: topic != "t",
+            delay_level: (topic == SCHEDULE_TOPIC).then_some(1),
             waits_for: (topic == SCHEDULE_TOPIC).then(|| ("r".to_owned(), 0)),
             origin: (topic != "t").then_some(1),
             body: Vec::new(),

@@ -81,6 +81,8 @@ impl Flaw {
         Flaw::Broker(Mistake::DeliversBeforeAdvance),
         Flaw::Broker(Mistake::DeliversEarly),
         Flaw::Broker(Mistake::TakesBackUnknown),
+        Flaw::Broker(Mistake::LocksHeldQueues),
+        Flaw::Broker(Mistake::FreesUnseenHolders),
     ];
 
     /// As the command line has it.
@@ -115,6 +117,8 @@ impl Flaw {
             Flaw::Broker(Mistake::DeliversBeforeAdvance) => "delivers-before-advance",
             Flaw::Broker(Mistake::DeliversEarly) => "delivers-early",
             Flaw::Broker(Mistake::TakesBackUnknown) => "takes-back-unknown",
+            Flaw::Broker(Mistake::LocksHeldQueues) => "locks-held-queues",
+            Flaw::Broker(Mistake::FreesUnseenHolders) => "frees-unseen-holders",
         }
     }
 

@@ -3,6 +3,7 @@
 mod bookkeeper;
 mod consumer;
 mod consumers;
+mod locker;
 pub mod message;
 mod operator;
 mod producer;
@@ -10,6 +11,7 @@ mod producer;
 pub use bookkeeper::{KeepBooks, keep_books};
 pub use consumer::Consume;
 pub use consumers::Consumers;
+pub use locker::{Lock, lock_queues};
 pub use operator::{Operate, make_topic, operate, transfer_leader};
 pub use producer::{Produce, produce};
 
