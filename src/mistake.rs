@@ -44,6 +44,10 @@ pub enum Mistake {
     LocksHeldQueues,
     /// A leader takes a holder that it has not heard of for gone.
     FreesUnseenHolders,
+    /// What a group commits undoes a reset that stands.
+    CommitsUndoResets,
+    /// The newest entries stay in memory, however many they are.
+    KeepsWholeTail,
 }
 
 thread_local! {

@@ -59,6 +59,8 @@ pub struct Parameters {
     pub attempts_max: Option<i32>,
     /// Clients of each group that lock its queues.
     pub lockers: usize,
+    /// Operators set groups back now and then.
+    pub resets: bool,
     /// Longest pause of a producer between two sends.
     pub send_pause_ms: u64,
     /// Bounds of the network's delay.
@@ -119,6 +121,7 @@ impl Parameters {
             delayed_one_in: Dice::of(seed, "delayed").pick(&[0, 4, 20]),
             attempts_max: Dice::of(seed, "attempts").pick(&[None, Some(1), Some(3)]),
             lockers: Dice::of(seed, "lockers").pick(&[0, 2, 3]),
+            resets: Dice::of(seed, "resets").one_in(2),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
             disk: Pace { least_us, most_us: least_us * dice.between(1, 8), stalled: false },
@@ -149,6 +152,7 @@ impl Parameters {
             delayed_one_in: 0,
             attempts_max: None,
             lockers: 0,
+            resets: false,
             apply_lag_ms: 0,
             ..Parameters::of(seed)
         }
@@ -163,7 +167,7 @@ impl fmt::Display for Parameters {
             "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; \
              election {} ms, heartbeat {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, \
              memory {} MiB, body up to {} B, apply lag up to {} ms, retention {}; \
-             delays {:?} s, delayed one in {}, sent back {}, {} lockers; \
+             delays {:?} s, delayed one in {}, sent back {}, {} lockers, resets {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
@@ -188,6 +192,7 @@ impl fmt::Display for Parameters {
             self.delayed_one_in,
             self.attempts_max.map_or("never".to_owned(), |times| format!("{times} times")),
             self.lockers,
+            if self.resets { "some" } else { "none" },
             self.send_pause_ms,
             self.network_ms.0,
             self.network_ms.1,

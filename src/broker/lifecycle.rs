@@ -355,6 +355,10 @@ fn log_options(config: &BrokerConfig, boot: String) -> LogOptions {
         LogOptions::new(cluster, &config.dleger_group, config.member_id(), config.voters());
     options.segment_bytes = config.mapped_file_size_commit_log;
     options.tail_bytes_max = config.memory_shares().tail_bytes;
+    #[cfg(madsim)]
+    if crate::mistake::made(crate::mistake::Mistake::KeepsWholeTail) {
+        options.tail_bytes_max = usize::MAX / 2;
+    }
     options.boot = boot;
     options
 }

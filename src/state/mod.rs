@@ -254,7 +254,12 @@ impl State {
             if self.topics.get(&offset.topic).is_none() {
                 continue;
             }
-            if self.offsets.reset(&offset.group, &offset.topic, offset.queue_id).is_some() {
+            let stands =
+                self.offsets.reset(&offset.group, &offset.topic, offset.queue_id).is_some();
+            #[cfg(madsim)]
+            let stands =
+                stands && !crate::mistake::made(crate::mistake::Mistake::CommitsUndoResets);
+            if stands {
                 continue;
             }
             self.set_offset(offset);

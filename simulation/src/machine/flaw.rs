@@ -83,6 +83,8 @@ impl Flaw {
         Flaw::Broker(Mistake::TakesBackUnknown),
         Flaw::Broker(Mistake::LocksHeldQueues),
         Flaw::Broker(Mistake::FreesUnseenHolders),
+        Flaw::Broker(Mistake::CommitsUndoResets),
+        Flaw::Broker(Mistake::KeepsWholeTail),
     ];
 
     /// As the command line has it.
@@ -119,6 +121,8 @@ impl Flaw {
             Flaw::Broker(Mistake::TakesBackUnknown) => "takes-back-unknown",
             Flaw::Broker(Mistake::LocksHeldQueues) => "locks-held-queues",
             Flaw::Broker(Mistake::FreesUnseenHolders) => "frees-unseen-holders",
+            Flaw::Broker(Mistake::CommitsUndoResets) => "commits-undo-resets",
+            Flaw::Broker(Mistake::KeepsWholeTail) => "keeps-whole-tail",
         }
     }
 

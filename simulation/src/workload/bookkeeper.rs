@@ -1,7 +1,7 @@
 //! A client that reports to a broker group how far a consumer group has come, always a little further, and
 //! reads it back.
 //!
-//! It asks any member, whoever leads.
+//! Now and then it sets the group back, as an operator would. It asks any member, whoever leads.
 //!
 //! Invariant: it is the only one to report for its group, so that what it reads is known within bounds.
 
@@ -20,6 +20,8 @@ use crate::parameters::Parameters;
 use crate::trace::Trace;
 
 const GROUP: &str = "ledger";
+/// A pull that says what it wants.
+const WITH_SUBSCRIPTION: i64 = 4;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -41,6 +43,7 @@ pub struct KeepBooks {
 pub async fn keep_books(with: KeepBooks) {
     let client = RemotingClient::new(ClientOptions::default(), None);
     let mut dice = Dice::of(with.parameters.seed, &part("bookkeeper", with.group));
+    let mut resets = Dice::of(with.parameters.seed, &part("resets", with.group));
     let mut progress = KeptProgress::default();
     while !create_group(&client, &dice.pick(&with.members)).await {
         sleep(Duration::from_millis(200)).await;
@@ -48,6 +51,9 @@ pub async fn keep_books(with: KeepBooks) {
     loop {
         sleep(Duration::from_millis(dice.between(50, 400))).await;
         let member = dice.pick(&with.members);
+        if with.parameters.resets {
+            reset_or_pull(&with, &client, &mut resets, &mut progress).await;
+        }
         if dice.one_in(2) {
             let next = progress.report();
             let command = ask(request::UPDATE_CONSUMER_OFFSET, &[("commitOffset", next)]);
@@ -69,6 +75,47 @@ pub async fn keep_books(with: KeepBooks) {
                 _ => {}
             }
         }
+    }
+}
+
+/// Now and then sets its group back, and then has it pull from there after a while.
+async fn reset_or_pull(
+    with: &KeepBooks,
+    client: &RemotingClient,
+    dice: &mut Dice,
+    progress: &mut KeptProgress,
+) {
+    let member = dice.pick(&with.members);
+    match (dice.below(12), progress.stands_at()) {
+        (0, _) => {
+            let wanted = i64::try_from(dice.below(1 << 20)).unwrap_or(0);
+            let Some(to) = progress.asks_reset(wanted) else { return };
+            let mut command = ask(request::INVOKE_BROKER_TO_RESET_OFFSET, &[("offset", to)]);
+            command.ext_fields.insert("group", GROUP);
+            command.ext_fields.insert("timestamp", 0);
+            command.ext_fields.insert("isForce", true);
+            let answer = client.invoke(&member, command, PATIENCE).await;
+            // An offset that the queue does not have is refused.
+            if answer.is_ok_and(|answer| answer.code == response::SUCCESS) {
+                with.trace.note(format_args!("bookkeeper {}: reset to {to}", with.group));
+                progress.was_reset(to);
+            }
+        }
+        (1 | 2, Some(from)) => {
+            progress.pulls(from);
+            let mut command = ask(
+                request::PULL_MESSAGE,
+                &[("queueOffset", from), ("maxMsgNums", 1), ("sysFlag", WITH_SUBSCRIPTION)],
+            );
+            command.ext_fields.insert("commitOffset", 0);
+            command.ext_fields.insert("suspendTimeoutMillis", 0);
+            command.ext_fields.insert("subscription", "*");
+            command.ext_fields.insert("subVersion", 0);
+            let answer = client.invoke(&member, command, PATIENCE).await;
+            let code = answer.map(|answer| answer.code);
+            with.trace.note(format_args!("bookkeeper {}: pulls {from}: {code:?}", with.group));
+        }
+        _ => {}
     }
 }
 
