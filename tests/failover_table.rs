@@ -19,7 +19,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 const FAULTS: [&str; 3] = ["kill -9", "SIGSTOP", "SIGTERM"];
 const SIDES: [&str; 2] = ["default", "tuned"];
-const TUNED_GAP_MS_MAX: u64 = 3_000;
+/// Far above what is measured on an idle machine: a gate's machine is not.
+const GAP_MS_MAX: u64 = 3_000;
 
 type Figures = BTreeMap<String, u64>;
 
@@ -51,13 +52,12 @@ fn producers_and_consumers_hardly_notice_that_a_node_dies() {
         assert_eq!(end["unexplained"], 0, "{side}: stored twice without a cause");
     }
     for ((fault, side), rounds) in &rounds {
-        // A producer with the defaults may wait for a paused node until its whole time is over.
+        // A producer with the defaults waits for a paused node until its whole time is over.
         if side == "tuned" || *fault != "SIGSTOP" {
             assert_eq!(sum(rounds, "failed"), 0, "{fault}, {side}\n{}", clients.tail());
+            let longest = sorted(rounds, "gap_ms").pop();
+            assert!(longest < Some(GAP_MS_MAX), "{fault}, {side}: no send for {longest:?} ms");
         }
-        let longest = sorted(rounds, "gap_ms").pop();
-        let bound = if side == "tuned" { TUNED_GAP_MS_MAX } else { 2 * TUNED_GAP_MS_MAX };
-        assert!(longest < Some(bound), "{fault}, {side}: no send for {longest:?} ms");
     }
 }
 
