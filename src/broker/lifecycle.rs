@@ -429,6 +429,7 @@ fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {
     options.waiting_bytes_max = shares.waiting_bytes;
     options.uncommitted_bytes_max = shares.uncommitted_bytes;
     options.unapplied_bytes_max = shares.unapplied_bytes;
+    options.committed_bytes_max = options.committed_bytes_max.min(shares.unapplied_bytes as u64);
     options.peer_queue_bytes_max = shares.peer_queue_bytes;
     options.entry_bytes_limit = shares.entry_bytes_max;
     options.message_bytes_max = shares.append_bytes as u64;

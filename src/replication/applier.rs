@@ -74,8 +74,7 @@ impl Progress {
 /// The owner's end.
 pub(super) struct Applier<P> {
     work: mpsc::Sender<Work<P>>,
-    /// What did not fit the channel. Its payloads are slices of the log's map, so that its size is
-    /// bounded by the log's; a leader stops proposing long before.
+    /// What did not fit the channel. The owner defers what comes while this is large.
     overflow: VecDeque<Work<P>>,
     progress: Arc<Progress>,
 }

@@ -8,6 +8,7 @@
 //! is durable; an entry's pending is answered by the machine when the entry is applied, or abandoned
 //! as unknown, exactly once.
 
+mod committed;
 mod hint;
 mod lead;
 mod news;
@@ -38,6 +39,7 @@ use super::options::ReplicaOptions;
 use super::peers::{PeerEvent, Peers};
 use super::queue::{Gate, ProposalQueue};
 use super::wire::Parcel;
+use committed::Deferred;
 use hint::Hint;
 use lead::Leading;
 use news::CommitNews;
@@ -97,6 +99,7 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     /// The term that is durable.
     durable_term: u64,
     applier: Applier<S::Pending>,
+    deferred: Deferred,
     applying: JoinHandle<()>,
     reads: Reads,
     transfer: Option<Transfer>,
@@ -165,6 +168,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             hard_state,
             durable_term,
             applier: parts.applier,
+            deferred: Deferred::default(),
             applying: parts.applying,
             reads: Reads::default(),
             transfer: None,
@@ -466,6 +470,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     /// What the applier has done since last asked.
     fn applied(&mut self) -> Result<(), MemberError> {
         self.applier.push();
+        self.hand_deferred()?;
         let applied = self.applier.applied();
         if applied.0 > self.raft.raft.raft_log.applied {
             self.raft.advance_apply_to(applied.0);
@@ -492,7 +497,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             .map(|leading| LogIndex(leading.first_index));
         let mut wanted = [serving_at, self.reads.next_index()].into_iter().flatten().min();
         let throttled = self.applier.backlog_bytes() > self.options.unapplied_bytes_max;
-        if throttled || self.stopping.is_some() {
+        if throttled || !self.deferred.is_empty() || self.stopping.is_some() {
             wanted = Some(LogIndex(self.applier.applied().0 + 1));
         }
         self.applier.wake_at(wanted);

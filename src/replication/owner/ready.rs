@@ -8,17 +8,17 @@
 
 use std::task::Poll;
 
-use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::eraftpb::{Message, MessageType};
 use raft::{Ready, Storage as _};
-use raft_log::{BoundarySnapshot, Disk, ENTRY_HEADER_BYTES, LogError, LogIndex, Position, Term};
+use raft_log::{BoundarySnapshot, Disk, LogError, LogIndex, Term};
 use tokio::time::Instant;
 
 use super::persist::Need;
-use super::{BACKGROUND_SYNC, InFlight, Owner};
+use super::{BACKGROUND_SYNC, Owner};
 use crate::replication::applier::Work;
 use crate::replication::fatal::MemberError;
 use crate::replication::figures::microseconds;
-use crate::replication::machine::{Committed, Refusal, Sequencer};
+use crate::replication::machine::Sequencer;
 use crate::replication::options::FlushMode;
 use crate::replication::wire::Parcel;
 
@@ -167,59 +167,6 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         }
     }
 
-    /// Hands committed entries to the applier, each with who waits for it.
-    fn hand_committed(&mut self, entries: Vec<Entry>) -> Result<(), LogError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Vec::with_capacity(entries.len());
-        let now = Instant::now();
-        for entry in entries {
-            let index = LogIndex(entry.index);
-            let position = self
-                .reader
-                .position_of(index)
-                .ok_or(LogError::Unavailable { what: "index", number: entry.index })?;
-            let payload = if entry.get_entry_type() == EntryType::EntryNormal {
-                entry.data
-            } else {
-                tracing::error!(index = entry.index, "membership changes are not supported");
-                bytes::Bytes::new()
-            };
-            let committed = Committed {
-                index,
-                term: Term(entry.term),
-                position,
-                payload_position: Position(position.0 + ENTRY_HEADER_BYTES),
-                payload,
-            };
-            let pending = self.take_pending(entry.index, entry.term, now);
-            batch.push((committed, pending));
-        }
-        self.applier.hand(Work::Entries(batch));
-        Ok(())
-    }
-
-    /// Who waits for the entry, if it is the very one that we proposed.
-    fn take_pending(&mut self, index: u64, term: u64, now: Instant) -> Option<S::Pending> {
-        while self.pendings.front().is_some_and(|first| first.index <= index) {
-            let InFlight { index: at, term: proposed_in, since, pending } =
-                self.pendings.pop_front()?;
-            #[cfg(madsim)]
-            let proposed_in = match crate::mistake::made(crate::mistake::Mistake::AnswersForAnother)
-            {
-                true => term,
-                false => proposed_in,
-            };
-            if at == index && proposed_in == term {
-                self.figures.commit_us.observe(microseconds(now - since));
-                return Some(pending);
-            }
-            S::abandon(pending, Refusal::Unknown);
-        }
-        None
-    }
-
     /// Replaces the log and the state by a snapshot that the leader sent.
     async fn install(&mut self) -> Result<(), MemberError> {
         // Nothing may be under way for a log that is about to be replaced.
@@ -252,6 +199,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         assert_eq!(log.first_index(), Ok(index.0 + 1), "the log begins after the snapshot");
         let log_start = log.first_position();
         let snapshot = state;
+        self.deferred.clear();
         self.applier.hand(Work::Restore { index, term, log_start, snapshot });
         self.hand_committed(ready.take_committed_entries())?;
         let number = ready.number();

@@ -33,6 +33,7 @@ pub struct Settings {
     pub entry_bytes_target: usize,
     pub waiting_proposals_max: usize,
     pub doubt_wait_ms: u64,
+    pub unapplied_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -44,6 +45,7 @@ impl Default for Settings {
             entry_bytes_target: 64 << 10,
             waiting_proposals_max: 64 << 10,
             doubt_wait_ms: 0,
+            unapplied_bytes_max: 64 << 20,
         }
     }
 }
@@ -160,6 +162,8 @@ impl<D: Disk> Cluster<D> {
         options.election_timeout_ms = 2000;
         options.flush_mode = self.settings.flush_mode;
         options.doubt_wait_ms = self.settings.doubt_wait_ms;
+        options.unapplied_bytes_max = self.settings.unapplied_bytes_max;
+        options.committed_bytes_max = self.settings.unapplied_bytes_max.min(4 << 20) as u64;
         options.entry_bytes_target = self.settings.entry_bytes_target;
         options.waiting_proposals_max = self.settings.waiting_proposals_max;
         let most = raft_log::payload_bytes_max(self.settings.segment_bytes);

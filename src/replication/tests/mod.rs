@@ -382,6 +382,25 @@ async fn strangers_and_impostors_are_refused_with_the_reason() {
     assert_eq!(again.len(), 10, "the group is not impressed");
 }
 
+#[tokio::test]
+async fn a_member_that_replays_more_than_it_may_hold_applies_all_of_it() {
+    let settings = Settings { unapplied_bytes_max: 4 << 10, ..Settings::default() };
+    let mut cluster = Cluster::start(settings).await;
+    let leader = cluster.leader().await;
+    let mut acknowledged = append_many(&cluster, leader, 0, 500, 1024).await;
+    assert_eq!(acknowledged.len(), 500);
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    cluster.start_all().await;
+    let leader = cluster.leader().await;
+    acknowledged.extend(append_many(&cluster, leader, 500, 100, 1024).await);
+    cluster.converge(leader).await;
+    for id in 1..=3 {
+        assert_eq!(values(&cluster, id), acknowledged, "member {id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asynchronous_flush_survives_the_death_of_a_process() {
     let settings = Settings { flush_mode: FlushMode::Async, ..Settings::default() };
