@@ -1,12 +1,15 @@
 //! What those who watch are told is what happened: figures at the metrics port, in 315 and in
-//! `brokerStatus` against what was sent and pulled, and across the leader's death.
+//! `brokerStatus` against what was sent and pulled, and across the leader's death. And the board in
+//! conf/ names nothing that is not exported.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -147,6 +150,7 @@ fn figures_are_those_of_what_was_sent_and_pulled() {
     assert!(stored >= SENDS, "{table}");
     assert_eq!(table["msgGetTotalTodayNow"], half.to_string());
 
+    the_board_names_what_is_exported(&get(address, "/metrics").1);
     for path in ["/live", "/ready"] {
         assert_eq!(get(address, path).0, "HTTP/1.1 200 OK", "{path}");
     }
@@ -155,6 +159,57 @@ fn figures_are_those_of_what_was_sent_and_pulled() {
     assert!(!follower.0.iter().any(|(name, ..)| name == "rocketmq_consumer_lag_messages"));
 
     the_next_leader_tells_of_itself(&mut cluster, leader, samples.one("raftmq_raft_term", &[]));
+}
+
+/// The metrics that a text names.
+fn metrics_in(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("rocketmq_") || word.starts_with("raftmq_"))
+}
+
+/// Every expression of a board, wherever it stands.
+fn expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if ["expr", "query"].contains(&name.as_str()) => {
+                        found.push(text.clone());
+                    }
+                    other => expressions(other, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| expressions(item, found)),
+        _ => {}
+    }
+}
+
+fn the_board_names_what_is_exported(page: &str) {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let exported: BTreeSet<String> = types
+        .flat_map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let suffixes: &[&str] =
+                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+        })
+        .collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/grafana.json");
+    let board: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut found = Vec::new();
+    expressions(&board, &mut found);
+    let mut named = BTreeSet::new();
+    for expression in &found {
+        for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+            let count = |sought| expression.chars().filter(|c| *c == sought).count();
+            assert_eq!(count(open), count(close), "{expression}");
+        }
+        named.extend(metrics_in(expression));
+    }
+    assert!(named.len() > 20, "the board names only {named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !exported.contains(**name)).collect();
+    assert!(missing.is_empty(), "on the board and not exported: {missing:?}");
 }
 
 fn the_next_leader_tells_of_itself(cluster: &mut Cluster, deposed: usize, term: f64) {
