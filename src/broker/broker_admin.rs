@@ -18,7 +18,13 @@ const VERSION_DESCRIPTION: &str = "V5_3_3";
 
 /// The settings in force, one per line.
 pub fn config(core: &Core) -> Outcome {
-    let text = crate::config::effective(&core.config.effective(), false);
+    let mut values = core.config.effective();
+    for (spec, value) in &mut values {
+        if let Some(now) = core.live.value(spec.key) {
+            *value = now;
+        }
+    }
+    let text = crate::config::effective(&values, false);
     let version = core.view.topics_version().encode();
     let version_text = String::from_utf8_lossy(&version).into_owned();
     let mut answer = success_with(text);

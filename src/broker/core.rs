@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Duration;
 
 use super::answer::Failure;
 use super::client_manager::ClientManager;
 use super::commits::OffsetCommits;
 use super::group::{CommandOutcome, GroupView, Proposal};
+use super::live::LiveSettings;
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::pull::Pull;
@@ -36,6 +37,8 @@ pub const HOLD_MAX: Duration = Duration::from_secs(20);
 pub struct Core {
     /// Settings.
     pub config: BrokerConfig,
+    /// Those of the settings that can be changed, as they are now.
+    pub live: LiveSettings,
     /// Where clients reach this member.
     pub address: SocketAddr,
     /// What the committed log says.
@@ -66,6 +69,8 @@ pub struct Core {
     pub metrics_address: Option<SocketAddr>,
     /// When this broker started.
     pub started_at_ms: i64,
+    /// An operator wants expired messages to be given up now.
+    pub retention_asked: Notify,
     /// Store timestamp of the oldest message, -1 if there is none.
     pub earliest_stored_ms: AtomicI64,
     /// Sends are refused because the disk is full.
@@ -143,7 +148,7 @@ impl Core {
     pub fn accepts_group(&self, group: &str) -> bool {
         self.view.group(group).is_some()
             || (names::validate_group(group).is_ok()
-                && (self.config.auto_create_subscription_group || names::is_system_group(group)))
+                && (self.live.auto_create_subscription_group() || names::is_system_group(group)))
     }
 
     /// A consumer group's settings; creates it if it may be created and this member leads.

@@ -15,8 +15,8 @@ use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
 use super::{
-    broker_admin, client_admin, client_asked, group_admin, offset_admin, offsets, pull,
-    queue_locks, send, send_back, statistics, topic_admin, view,
+    broker_admin, client_admin, client_asked, group_admin, live, offset_admin, offsets, pull,
+    queue_locks, replication_admin, send, send_back, statistics, topic_admin, upkeep, view,
 };
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
@@ -90,6 +90,7 @@ impl Duty {
             | request::CLONE_GROUP_OFFSET
             | request::LOCK_BATCH_MQ
             | request::UNLOCK_BATCH_MQ
+            | request::DELETE_EXPIRED_COMMITLOG
             | request::TRANSFER_LEADER => Some(Duty::Leader),
             request::QUERY_MESSAGE
             | request::VIEW_MESSAGE_BY_ID
@@ -108,8 +109,15 @@ impl Duty {
             | request::GET_SUBSCRIPTIONGROUP_CONFIG
             | request::QUERY_TOPIC_CONSUME_BY_WHO
             | request::GET_BROKER_CONFIG
+            | request::UPDATE_BROKER_CONFIG
             | request::GET_BROKER_RUNTIME_INFO
             | request::VIEW_BROKER_STATS_DATA
+            | request::GET_BROKER_HA_STATUS
+            | request::GET_BROKER_EPOCH_CACHE
+            | request::CLEAN_EXPIRED_CONSUMEQUEUE
+            | request::CLEAN_UNUSED_TOPIC
+            | request::SET_MESSAGE_REQUEST_MODE
+            | request::QUERY_CONSUME_QUEUE
             | request::RAFT_STATUS => Some(Duty::Anyone),
             _ => None,
         }
@@ -164,8 +172,16 @@ async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Conne
         request::TRANSFER_LEADER => broker_admin::transfer_leader(core, command).await,
         request::RAFT_STATUS => broker_admin::raft_status(core),
         request::GET_BROKER_CONFIG => broker_admin::config(core),
+        request::UPDATE_BROKER_CONFIG => live::update(core, command),
         request::GET_BROKER_RUNTIME_INFO => broker_admin::runtime_info(core),
         request::VIEW_BROKER_STATS_DATA => statistics::view(core, command),
+        request::GET_BROKER_HA_STATUS => replication_admin::ha_status(core),
+        request::GET_BROKER_EPOCH_CACHE => replication_admin::epochs(core),
+        request::CLEAN_EXPIRED_CONSUMEQUEUE => upkeep::clean_expired_queues(),
+        request::CLEAN_UNUSED_TOPIC => upkeep::clean_unused_topics(),
+        request::DELETE_EXPIRED_COMMITLOG => upkeep::delete_expired(core),
+        request::SET_MESSAGE_REQUEST_MODE => upkeep::request_mode(command),
+        request::QUERY_CONSUME_QUEUE => upkeep::queue_units(core, command),
         request::QUERY_MESSAGE => view::by_key(core, command),
         request::VIEW_MESSAGE_BY_ID => view::by_id(core, command),
         request::UNREGISTER_CLIENT => client_admin::unregister(core, command, connection),

@@ -135,7 +135,7 @@ async fn bootstrap(core: Arc<Core>, term: raft_log::Term) {
         let topics = default_topics(&DefaultTopics {
             cluster_name: &core.config.broker_cluster_name,
             broker_name: &core.config.broker_name,
-            auto_create_topic_enable: core.config.auto_create_topic_enable,
+            auto_create_topic_enable: core.live.auto_create_topic_enable(),
             default_topic_queue_nums: core.config.default_topic_queue_nums,
         });
         let missing = topics.iter().filter(|topic| core.view.topic(&topic.topic_name).is_none());

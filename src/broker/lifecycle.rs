@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 use raft_log::{Disk, Fatal, Log, LogOptions};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -26,6 +26,7 @@ use super::duties::{self, Effects};
 use super::exporter::Exporter;
 use super::group::{self, Group, GroupOptions, GroupView};
 use super::host::{Host, ThisMachine};
+use super::live::LiveSettings;
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::stats::BrokerStats;
@@ -203,6 +204,7 @@ impl Broker {
         let status = replica.status();
         let period = Duration::from_millis(config.consumer_offset_propose_interval_ms);
         let core = Arc::new(Core {
+            live: LiveSettings::new(&config),
             address,
             view,
             replica,
@@ -225,6 +227,7 @@ impl Broker {
             #[cfg(madsim)]
             metrics_address: None,
             started_at_ms: crate::clock::now_ms(),
+            retention_asked: Notify::new(),
             earliest_stored_ms: AtomicI64::new(-1),
             disk_full: AtomicBool::new(false),
             disk_used_percent: AtomicU8::new(0),

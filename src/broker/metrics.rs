@@ -241,7 +241,7 @@ fn broker(core: &Core, page: &mut Page) {
     let help = "Requests that wait: sends that are in no log entry yet.";
     gauge("rocketmq_processor_watermark", help, &[("processor", "send")], waiting);
     let help = "What the broker allows: 2 write, 4 read, 6 both.";
-    gauge("rocketmq_broker_permission", help, &[], core.config.broker_permission.into());
+    gauge("rocketmq_broker_permission", help, &[], core.live.broker_permission().into());
     let (topics, groups) = core
         .view
         .with_state(|state| (state.topics().iter().count(), state.groups().iter().count()));

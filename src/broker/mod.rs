@@ -27,6 +27,7 @@ pub mod group;
 mod group_admin;
 mod host;
 mod lifecycle;
+mod live;
 mod long_polling;
 #[cfg(not(madsim))]
 mod metrics;
@@ -36,6 +37,7 @@ mod offsets;
 mod preferred_leader;
 mod pull;
 mod queue_locks;
+mod replication_admin;
 mod retention;
 // It takes signals; a simulation has none.
 #[cfg(not(madsim))]
@@ -46,6 +48,7 @@ mod send_back;
 mod statistics;
 mod stats;
 mod topic_admin;
+mod upkeep;
 mod view;
 
 pub use host::{Host, ThisMachine};

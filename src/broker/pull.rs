@@ -189,7 +189,7 @@ fn forbidden(by: i32, remark: String) -> Failure {
 fn check(core: &Core, request: &Request) -> Result<Checked, Failure> {
     let header = PullHeader::decode(&request.command.ext_fields)?;
     let PullHeader { consumer_group: group, topic, queue_id, sys_flag, .. } = header;
-    if !permission::is_readable(core.config.broker_permission) {
+    if !permission::is_readable(core.live.broker_permission()) {
         let remark = format!("the broker[{}] pulling message is forbidden", core.address);
         return Err(forbidden(FORBIDDEN_BY_BROKER, remark));
     }
@@ -241,7 +241,7 @@ fn hold(core: &Core, header: &PullHeader<'_>) -> Option<Duration> {
     if header.sys_flag & FLAG_SUSPEND == 0 {
         return None;
     }
-    Some(if core.config.long_polling_enable {
+    Some(if core.live.long_polling_enable() {
         let asked_ms = u64::try_from(header.suspend_timeout_ms).unwrap_or(0);
         Duration::from_millis(asked_ms).min(HOLD_MAX)
     } else {

@@ -29,13 +29,26 @@ pub async fn run<D: Disk>(
     used_percent: impl Fn(&Path) -> u8,
 ) {
     let period = Duration::from_millis(core.config.clean_resource_interval_ms);
+    let mut asked = false;
     loop {
-        look(&core, &log, segment_bytes, used_percent(&core.config.store_path_root_dir)).await;
-        sleep(period).await;
+        let used = used_percent(&core.config.store_path_root_dir);
+        look(&core, &log, segment_bytes, used, asked).await;
+        asked = tokio::select! {
+            biased;
+            () = core.retention_asked.notified() => true,
+            () = sleep(period) => false,
+        };
     }
 }
 
-async fn look<D: Disk>(core: &Core, log: &LogReader<D>, segment_bytes: u64, used_percent: u8) {
+/// `asked` by an operator, it is the hour.
+async fn look<D: Disk>(
+    core: &Core,
+    log: &LogReader<D>,
+    segment_bytes: u64,
+    used_percent: u8,
+    asked: bool,
+) {
     core.disk_used_percent.store(used_percent, Ordering::Relaxed);
     core.set_disk_full(used_percent >= core.config.disk_space_warning_level_ratio);
     let begins_ms = time_from(log, log.first_position());
@@ -45,8 +58,9 @@ async fn look<D: Disk>(core: &Core, log: &LogReader<D>, segment_bytes: u64, used
     }
     let now_ms = crate::clock::now_ms();
     let hour = u8::try_from(now_ms / HOUR_MS % 24).unwrap_or(0);
-    let disk = DiskUse { used_percent, is_time: core.config.delete_when.contains(hour) };
-    let reserved_hours = i64::try_from(core.config.file_reserved_time_hours).unwrap_or(i64::MAX);
+    let is_time = asked || core.config.delete_when.contains(hour);
+    let disk = DiskUse { used_percent, is_time };
+    let reserved_hours = i64::try_from(core.live.file_reserved_time_hours()).unwrap_or(i64::MAX);
     let settings = RetentionSettings {
         reserved_ms: reserved_hours.saturating_mul(HOUR_MS),
         max_used_percent: core.config.disk_max_used_space_ratio,

@@ -172,7 +172,7 @@ fn stored_fields(store_host: SocketAddr, stored: &Stored, fields: &mut impl Fiel
 
 fn check(core: &Core, command: &RemotingCommand, peer: SocketAddr) -> Result<Checked, Failure> {
     let header = SendHeader::decode(command.code, &command.ext_fields)?;
-    if !permission::is_writable(core.config.broker_permission) {
+    if !permission::is_writable(core.live.broker_permission()) {
         let remark = format!("the broker[{}] sending message is forbidden", core.address);
         return Err(Failure::new(response::NO_PERMISSION, remark));
     }
@@ -245,7 +245,7 @@ fn topic_or_template(
 /// The settings that a new topic inherits, if it may.
 fn template(core: &Core, header: &SendHeader<'_>) -> Option<Arc<TopicConfig>> {
     let automatic = header.default_topic == names::AUTO_CREATE_TOPIC;
-    if automatic && !core.config.auto_create_topic_enable {
+    if automatic && !core.live.auto_create_topic_enable() {
         return None;
     }
     match core.view.topic(header.default_topic) {

@@ -42,7 +42,7 @@ const SAYS_ATTEMPTS_FROM_VERSION: i32 = 121;
 pub async fn take(core: &Core, command: &RemotingCommand) -> Outcome {
     let header = SendBackHeader::decode(&command.ext_fields)?;
     let group = core.group_or_create(&header.group).await?;
-    if !permission::is_writable(core.config.broker_permission) {
+    if !permission::is_writable(core.live.broker_permission()) {
         let remark = format!("the broker[{}] sending message is forbidden", core.address);
         return Err(Failure::new(response::NO_PERMISSION, remark));
     }

@@ -116,6 +116,7 @@ pub mod request {
         GET_BROKER_MEMBER_GROUP = 901,
         BROKER_HEARTBEAT = 904,
         GET_BROKER_HA_STATUS = 907,
+        GET_BROKER_EPOCH_CACHE = 1007,
         /// Ours: a member tells its role, term, leader and progress. No fields; the answer's body is
         /// [`crate::protocol::body::RaftStatus`] as JSON. Every member answers for itself.
         RAFT_STATUS = 9001,

@@ -10,3 +10,4 @@ mod failover;
 mod group_of_three;
 mod one_broker;
 mod routes;
+mod upkeep;

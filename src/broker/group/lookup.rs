@@ -5,13 +5,13 @@
 //! the key.
 
 use bytes::Bytes;
-use raft_log::Position;
+use raft_log::{LogIndex, Position, Term};
 
 use super::view::{GroupView, QueueBounds};
 use crate::protocol::properties::Indexed;
 use crate::protocol::record::RecordView;
 use crate::store::StoreError;
-use crate::store::extent::QueueKey;
+use crate::store::extent::{QueueKey, Unit};
 
 /// Longest beginning of a record up to behind its store timestamp.
 const STORE_TIME_END: usize = 76;
@@ -104,6 +104,47 @@ impl GroupView {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The queue's bounds and its units from an offset on, at most so many.
+    ///
+    /// # Errors
+    /// When an index is damaged and cannot be made again.
+    pub fn units(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count: i64,
+    ) -> Result<(QueueBounds, Vec<Unit>), StoreError> {
+        let Some((queue, bounds)) = self.queue(topic, queue_id)? else {
+            return Ok(Default::default());
+        };
+        let from = from.max(bounds.min);
+        let until = from.saturating_add(count).min(bounds.max);
+        let mut units = Vec::new();
+        if from < until {
+            self.shared.extents.scan(queue, from, until, &mut |_, unit| {
+                units.push(unit);
+                true
+            })?;
+        }
+        Ok((bounds, units))
+    }
+
+    /// Where an entry of the log begins.
+    pub fn position_of(&self, index: LogIndex) -> Option<Position> {
+        self.shared.log.position_of(index)
+    }
+
+    /// The term of an entry of the log; none when it is not kept.
+    ///
+    /// # Errors
+    /// When the log is damaged there.
+    pub fn term_of(&self, index: LogIndex) -> Result<Option<Term>, StoreError> {
+        let Some(position) = self.position_of(index) else { return Ok(None) };
+        let entries = self.shared.log.entries_from(position, 1)?;
+        Ok(entries.first().map(|entry| entry.term))
     }
 
     /// The record at a position, if one is there and visible.

@@ -7,8 +7,10 @@ mod client_tables;
 mod raft_status;
 mod register;
 mod stats;
+mod upkeep;
 
 pub use client_tables::*;
 pub use raft_status::*;
 pub use register::*;
 pub use stats::*;
+pub use upkeep::*;
