@@ -18,7 +18,7 @@ use crate::remoting::Connection;
 use crate::replication::{ReplicaStatus, Role};
 
 const PROTOCOL: (&str, &str) = ("protocol_type", "remoting");
-const MICROSECOND: f64 = 1e-6;
+const MICROSECONDS_PER_SECOND: f64 = 1e6;
 
 /// All metrics of a broker as they are now.
 pub fn page(core: &Core) -> String {
@@ -351,13 +351,13 @@ fn work(core: &Core, own: Labels<'_>, page: &mut Page) {
     page.family("raftmq_log_sync_seconds", Histogram, help, own).histogram(
         &[],
         &figures.sync_us.snapshot(),
-        MICROSECOND,
+        MICROSECONDS_PER_SECOND,
     );
     let help = "From an entry's proposal to its commit, while the member leads.";
     page.family("raftmq_raft_commit_seconds", Histogram, help, own).histogram(
         &[],
         &figures.commit_us.snapshot(),
-        MICROSECOND,
+        MICROSECONDS_PER_SECOND,
     );
     let help = "Sends and commands that became one entry.";
     page.family("raftmq_raft_entry_proposals", Histogram, help, own).histogram(

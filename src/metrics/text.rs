@@ -77,10 +77,11 @@ impl Family<'_> {
         self
     }
 
-    /// All samples of one histogram. `unit` is what one of its values is in the family's unit.
-    pub fn histogram(&mut self, labels: Labels<'_>, held: &Snapshot, unit: f64) -> &mut Self {
+    /// All samples of one histogram, of whose unit `per_unit` make one of the family's.
+    pub fn histogram(&mut self, labels: Labels<'_>, held: &Snapshot, per_unit: f64) -> &mut Self {
+        // Divided, so that 100 of a million are 0.0001 to the last digit.
         #[allow(clippy::cast_precision_loss)]
-        let scaled = |value: u64| value as f64 * unit;
+        let scaled = |value: u64| value as f64 / per_unit;
         for (bound, count) in &held.cumulative {
             self.line("_bucket", labels, Some(&scaled(*bound).to_string()), count);
         }
@@ -146,7 +147,7 @@ mod tests {
         let mut page = Page::new(&[]);
         let held =
             Snapshot { cumulative: vec![(100, 1), (1_000_000, 3)], count: 4, sum: 2_500_000 };
-        page.family("h_seconds", Kind::Histogram, "H.", &[]).histogram(&[], &held, 1e-6);
+        page.family("h_seconds", Kind::Histogram, "H.", &[]).histogram(&[], &held, 1e6);
         let text = page.finish();
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
