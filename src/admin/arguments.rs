@@ -55,6 +55,17 @@ pub enum AdminCommand {
     RaftStatus(RaftStatusArgs),
     /// Hands a Raft group's leadership to another member.
     TransferLeader(TransferLeaderArgs),
+    /// Looks a whole cluster over: members, leaders, lag, clocks, disks, configurations; says what to do.
+    ///
+    /// Exits with 0 when all is well, 1 with warnings, 2 with errors.
+    Doctor(DoctorArgs),
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// Arguments of `clusterList`.

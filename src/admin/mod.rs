@@ -7,6 +7,7 @@ mod arguments;
 mod calendar;
 mod cluster;
 mod consumer;
+mod doctor;
 mod message;
 mod raft;
 mod table;
@@ -40,13 +41,25 @@ enum AdminError {
     NoBrokerName(String),
     #[error("{0} of the brokers did not answer")]
     Incomplete(usize),
+    #[error("{errors} errors and {warnings} warnings")]
+    Unwell { errors: usize, warnings: usize },
     #[error("output: {0}")]
     Output(#[from] serde_json::Error),
     #[error("runtime: {0}")]
     Runtime(#[from] std::io::Error),
 }
 
-/// Runs one admin command. Exit code 0 on success, 1 with a message on standard error otherwise.
+impl AdminError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            AdminError::Unwell { errors, .. } if *errors > 0 => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs one admin command. Exit code 0 on success, otherwise 1, or 2 where `doctor` found errors, with
+/// a message on standard error.
 pub fn run(arguments: AdminArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(AdminError::from).and_then(|rt| rt.block_on(dispatch(arguments)));
@@ -54,13 +67,14 @@ pub fn run(arguments: AdminArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("admin: {error}");
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }
 
 async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
     match &arguments.command {
+        AdminCommand::Doctor(a) => doctor::run(&connect(&a.common.namesrv).await?, a).await,
         AdminCommand::ClusterList(a) => cluster::list(&connect(&a.common.namesrv).await?, a).await,
         AdminCommand::TopicList(a) => topic::list(&connect(&a.common.namesrv).await?, a).await,
         AdminCommand::TopicRoute(a) => topic::route(&connect(&a.common.namesrv).await?, a).await,

@@ -55,6 +55,7 @@ pub fn raft_status(core: &Core) -> Outcome {
         last_index: status.last_index.0,
         first_position: status.first_position.0,
         last_position: status.last_position.0,
+        timestamp_ms: crate::clock::now_ms(),
         peers: peers.collect(),
     };
     Ok(success_with(body.encode()))

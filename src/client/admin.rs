@@ -61,6 +61,39 @@ impl Admin {
         self.client.shared.remote.ask(address, ask).await?.success()
     }
 
+    /// The name servers that this client asks.
+    pub fn name_servers(&self) -> &[String] {
+        self.client.shared.routes.name_servers()
+    }
+
+    /// The brokers that one name server knows.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn brokers_known_to(
+        &self,
+        name_server: &str,
+    ) -> Result<Vec<BrokerAddress>, ClientError> {
+        let ask = Ask::new(request::GET_BROKER_CLUSTER_INFO);
+        let info = self.broker(name_server, &ask).await?.decode(ClusterInfo::decode)?;
+        Ok(brokers_of(&info, None))
+    }
+
+    /// A broker's configuration in effect.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else.
+    pub async fn broker_config(
+        &self,
+        address: &str,
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        let answer = self.broker(address, &Ask::new(request::GET_BROKER_CONFIG)).await?;
+        let text = String::from_utf8_lossy(answer.body());
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once('='));
+        Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+    }
+
     /// Every broker of every cluster.
     pub async fn cluster_info(&self) -> Result<ClusterInfo, ClientError> {
         let answer = self.name_server(&Ask::new(request::GET_BROKER_CLUSTER_INFO)).await?;
@@ -79,24 +112,7 @@ impl Admin {
             let what = format!("the NameServer knows no cluster {name}");
             return Err(ClientError::IllegalArgument(what));
         }
-        let mut brokers = Vec::new();
-        for (name, broker_names) in &info.cluster_addr_table {
-            if cluster.is_some_and(|wanted| wanted != name) {
-                continue;
-            }
-            for broker in broker_names.iter().filter_map(|name| info.broker_addr_table.get(name)) {
-                for (broker_id, address) in &broker.broker_addrs {
-                    brokers.push(BrokerAddress {
-                        cluster: name.clone(),
-                        broker_name: broker.broker_name.clone(),
-                        broker_id: *broker_id,
-                        address: address.clone(),
-                    });
-                }
-            }
-        }
-        brokers.sort();
-        Ok(brokers)
+        Ok(brokers_of(&info, cluster))
     }
 
     /// A broker's counters and gauges.
@@ -267,6 +283,28 @@ impl Admin {
         let answer = self.broker(address, &ask).await?;
         Ok(answer.number("target")?.unsigned_abs())
     }
+}
+
+/// By cluster, broker name and id.
+fn brokers_of(info: &ClusterInfo, cluster: Option<&str>) -> Vec<BrokerAddress> {
+    let mut brokers = Vec::new();
+    for (name, broker_names) in &info.cluster_addr_table {
+        if cluster.is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        for broker in broker_names.iter().filter_map(|name| info.broker_addr_table.get(name)) {
+            for (broker_id, address) in &broker.broker_addrs {
+                brokers.push(BrokerAddress {
+                    cluster: name.clone(),
+                    broker_name: broker.broker_name.clone(),
+                    broker_id: *broker_id,
+                    address: address.clone(),
+                });
+            }
+        }
+    }
+    brokers.sort();
+    brokers
 }
 
 fn first_address(addresses: &BTreeMap<i64, String>) -> Option<&str> {

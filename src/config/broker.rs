@@ -232,6 +232,18 @@ pub const IMPORTANT_KEYS: &[&str] = &[
     "autoCreateSubscriptionGroup",
 ];
 
+/// The keys that say where one member is, and so differ between the members of a group.
+pub const MEMBER_KEYS: &[&str] = &[
+    "bindAddress",
+    "brokerIP1",
+    "dLegerSelfId",
+    "listenPort",
+    "metricsPromExporterHost",
+    "metricsPromExporterPort",
+    "storePathDLedgerCommitLog",
+    "storePathRootDir",
+];
+
 impl BrokerConfig {
     /// Reads `properties` and checks the rules between keys.
     pub fn from_properties(

@@ -35,6 +35,8 @@ pub struct RaftStatus {
     pub first_position: u64,
     /// Position behind the last byte.
     pub last_position: u64,
+    /// Its clock when it answered; zero from a broker that does not say.
+    pub timestamp_ms: i64,
     /// The other members, as far as it knows; progress only from the leader.
     pub peers: Vec<RaftPeer>,
 }
