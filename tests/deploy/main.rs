@@ -14,8 +14,8 @@ mod units;
 mod yaml;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -74,6 +74,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("kubernetes.yaml", "maxUnavailable: 1", "maxUnavailable: 2"),
     ("kubernetes.yaml", "mountPath: /var/lib/raftmq", "mountPath: /data"),
 ];
+
+/// What a health check asks.
+const REQUEST_BYTES: usize = 23;
 
 /// What is wrong, one line each.
 type Problems = Vec<String>;
@@ -166,23 +169,21 @@ fn systemd_takes_the_units() {
 fn health_checks_tell_well_from_ill() {
     let [namesrv, broker] = compose::health_checks(&read("compose.yaml"));
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let mut port = String::new();
     for (status, well) in [("200 OK", true), ("503 Service Unavailable", false)] {
-        let asked = std::thread::scope(|scope| {
-            let answering = scope.spawn(|| {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut request = [0; 22];
-                stream.read_exact(&mut request).unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
-                request
-            });
-            assert_eq!(healthy(&broker, "5557", &port), well, "{status}");
-            answering.join().unwrap()
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        port = address.port().to_string();
+        let (found, asked) = std::thread::scope(|scope| {
+            let answering = scope.spawn(|| answer_once(&listener, status));
+            let found = healthy(&broker, "5557", &port);
+            // A command that never came must not leave that waiting.
+            drop(TcpStream::connect(address));
+            (found, answering.join().unwrap())
         });
-        assert_eq!(asked, *b"GET /ready HTTP/1.0\r\n\r\n".first_chunk::<22>().unwrap());
+        assert_eq!(asked.unwrap(), *b"GET /ready HTTP/1.0\r\n\r\n", "{status}");
+        assert_eq!(found, well, "{status}");
     }
-    drop(listener);
     assert!(!healthy(&broker, "5557", &port), "nobody listens");
 
     let config = program::in_file("listenPort=0\nbindAddress=127.0.0.1\n");
@@ -201,6 +202,14 @@ fn health_checks_tell_well_from_ill() {
     server.wait().unwrap();
     assert!(well, "{namesrv:?}");
     assert!(!healthy(&namesrv, "9876", port), "nobody listens");
+}
+
+fn answer_once(listener: &TcpListener, status: &str) -> io::Result<[u8; REQUEST_BYTES]> {
+    let (mut stream, _) = listener.accept()?;
+    let mut request = [0; REQUEST_BYTES];
+    stream.read_exact(&mut request)?;
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")?;
+    Ok(request)
 }
 
 fn healthy(command: &[String], from: &str, to: &str) -> bool {
