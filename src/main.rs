@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use raftmq::broker::BrokerError;
 use raftmq::config::{self, BrokerConfig, ConfigError, Configuration, NamesrvConfig};
 use raftmq::namesrv::{NameServer, NamesrvError};
@@ -39,6 +39,14 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Starts a name server and a group of three brokers, each a child process of this one.
     Quickstart(quickstart::QuickstartArgs),
+    /// Prints what a shell needs to complete this program's commands and flags.
+    Completion(CompletionArgs),
+}
+
+#[derive(Debug, Args)]
+struct CompletionArgs {
+    /// For this shell; bash: `source <(raftmq completion bash)`.
+    shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +106,14 @@ fn main() -> ExitCode {
         Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
+        Command::Completion(arguments) => completion(&arguments),
     }
+}
+
+fn completion(arguments: &CompletionArgs) -> ExitCode {
+    let mut command = CommandLine::command();
+    clap_complete::generate(arguments.shell, &mut command, "raftmq", &mut std::io::stdout());
+    ExitCode::SUCCESS
 }
 
 /// Called as `mqnamesrv`, `mqbroker` or `mqadmin`, the program is that subcommand.
@@ -241,7 +256,6 @@ fn run<E: std::error::Error>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<CommandLine, clap::Error> {
         CommandLine::try_parse_from(arguments(line.split(' ').map(OsString::from)))
@@ -250,6 +264,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn completion_knows_the_commands_of_the_operators() {
+        let Command::Completion(arguments) = parse("raftmq completion bash").unwrap().command
+        else {
+            panic!("not a completion")
+        };
+        let mut script = Vec::new();
+        let mut command = CommandLine::command();
+        clap_complete::generate(arguments.shell, &mut command, "raftmq", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(
+            ["clusterList", "doctor", "--namesrvAddr"].iter().all(|word| script.contains(word))
+        );
     }
 
     #[test]
