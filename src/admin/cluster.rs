@@ -16,7 +16,7 @@ const LOAD: [Column; 12] = [
     left("#Cluster Name", 22),
     left("#Broker Name", 22),
     left("#BID", 4),
-    left("#Addr", 22),
+    left("#Addr", 21),
     left("#Version", 16),
     right("#InTPS(LOAD)", 16),
     right("#OutTPS(LOAD)", 30),

@@ -19,14 +19,14 @@ const QUEUES: [Column; 8] = [
     left("#QID", 4),
     left("#Broker Offset", 20),
     left("#Consumer Offset", 20),
-    left("#Diff", 20),
-    left("#Inflight", 20),
+    left("#Diff", 19),
+    left("#Inflight", 18),
     left("#LastTime", 19),
 ];
 const GROUPS: [Column; 7] = [
     left("#Group", 64),
     left("#Count", 6),
-    left("#Version", 24),
+    left("#Version", 23),
     left("#Type", 5),
     left("#Model", 14),
     left("#TPS", 7),

@@ -30,7 +30,7 @@ const STATUS: [Column; 5] = [
     left("#Broker Name", 32),
     left("#QID", 4),
     left("#Min Offset", 20),
-    left("#Max Offset", 20),
+    left("#Max Offset", 22),
     left("#Last Updated", 23),
 ];
 
@@ -99,7 +99,7 @@ fn route_rows(route: &TopicRouteData) -> Vec<Vec<String>> {
         let broker = route.broker_datas.iter().find(|b| b.broker_name == queue.broker_name);
         let addresses = |broker: &BrokerData| {
             let each = broker.broker_addrs.iter().map(|(id, address)| format!("{id}={address}"));
-            format!("{{{}}}", each.collect::<Vec<_>>().join(","))
+            format!("{{{}}}", each.collect::<Vec<_>>().join(", "))
         };
         vec![
             broker.map(|broker| broker.cluster.clone()).unwrap_or_default(),
@@ -249,7 +249,7 @@ mod tests {
             }],
             ..TopicRouteData::default()
         };
-        assert_eq!(route_rows(&route), [["c", "b", "{0=h:1,2=h:2}", "8", "4", "6"]]);
+        assert_eq!(route_rows(&route), [["c", "b", "{0=h:1, 2=h:2}", "8", "4", "6"]]);
     }
 
     #[test]
