@@ -38,6 +38,15 @@ impl ProcessQueue {
         self.next_offset = next_offset;
     }
 
+    /// The broker put the group elsewhere. What is in flight says nothing of progress any more: committed
+    /// after a move back, it would skip what was to be consumed again.
+    pub(super) fn moved(&mut self, next_offset: i64) {
+        self.in_flight.clear();
+        self.bytes = 0;
+        self.next_offset = next_offset;
+        self.committed = None;
+    }
+
     /// These messages need not be delivered again.
     pub(super) fn consumed(&mut self, offsets: impl Iterator<Item = i64>) {
         for offset in offsets {
@@ -109,6 +118,21 @@ mod tests {
         assert_eq!(queue.bytes(), 5);
         queue.consumed([0, 0].into_iter());
         assert_eq!((queue.bytes(), queue.to_commit()), (0, Some(1)));
+    }
+
+    #[test]
+    fn what_was_in_flight_before_a_move_is_not_committed() {
+        let mut queue = ProcessQueue::new(480, Some(480));
+        queue.pulled([(490, 5), (491, 5)].into_iter(), 500);
+        queue.moved(100);
+        assert_eq!((queue.next_offset(), queue.len(), queue.bytes()), (100, 0, 0));
+        assert_eq!(queue.to_commit(), Some(100));
+        queue.committed(100);
+        queue.pulled([(100, 5)].into_iter(), 101);
+        queue.consumed([490, 491].into_iter());
+        assert_eq!(queue.to_commit(), None, "100 is still being consumed");
+        queue.consumed([100].into_iter());
+        assert_eq!(queue.to_commit(), Some(101));
     }
 
     #[test]

@@ -227,6 +227,9 @@ fn take_answer(
     };
     if answer.code() == response::PULL_OFFSET_MOVED {
         tracing::warn!(queue = ?puller.queue, asked, next, "the broker moved the offset");
+        puller.state.lock().moved(next);
+        puller.progress.notify_waiters();
+        return Ok(());
     }
     let mut wanted = Vec::new();
     if answer.code() == response::SUCCESS {
