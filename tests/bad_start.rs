@@ -10,16 +10,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::cluster::free_ports;
+use support::cluster::BOOT_LIMIT;
 use support::poll;
+use support::ports::HeldPorts;
 use support::process::Process;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_configuration_with_a_missing_or_contradictory_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let good = settings(folder.path(), "G", 0);
+    let ports = HeldPorts::new(4);
+    let good = settings(&ports, folder.path(), "G", 0);
     // The value of a key, what it becomes ("-": the line is left out), and what the error names.
     let cases = [
         ("dLegerSelfId", "n7", "dLegerSelfId"),
@@ -52,11 +54,12 @@ fn a_configuration_file_that_is_not_there_is_named() {
 #[test]
 fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
+    let ports = HeldPorts::new(4);
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     refused("namesrv", folder.path(), &format!("listenPort={port}\n"), &port);
 
-    let good = settings(folder.path(), "G", 0);
+    let good = settings(&ports, folder.path(), "G", 0);
     let changed = good.lines().map(|line| match line.starts_with("listenPort") {
         true => format!("listenPort={port}\n"),
         false => format!("{line}\n"),
@@ -67,24 +70,26 @@ fn a_port_in_use_is_named() {
 #[test]
 fn a_data_directory_of_another_member_or_group_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("own.conf"), settings(folder.path(), "G", 0)).unwrap();
+    let ports = HeldPorts::new(4);
+    std::fs::write(folder.path().join("own.conf"), settings(&ports, folder.path(), "G", 0))
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
     command.args(["broker", "-c", "own.conf"]).current_dir(folder.path());
     let mut owner = Process::spawn("owner", command, &folder.path().join("owner.log"));
-    owner.await_line("boot success", LIMIT);
+    owner.await_line("boot success", BOOT_LIMIT);
     owner.kill();
 
     let store = folder.path().join("store").display().to_string();
-    refused("broker", folder.path(), &settings(folder.path(), "H", 0), &store);
+    refused("broker", folder.path(), &settings(&ports, folder.path(), "H", 0), &store);
     // Members that share a root folder have logs of their own in it; this one got the other's.
     let log = |member| folder.path().join("store").join(format!("dledger-n{member}"));
     std::fs::rename(log(0), log(1)).unwrap();
-    refused("broker", folder.path(), &settings(folder.path(), "G", 1), &store);
+    refused("broker", folder.path(), &settings(&ports, folder.path(), "G", 1), &store);
 }
 
 /// A member of a group of three whose other members are not there.
-fn settings(folder: &Path, group: &str, member: usize) -> String {
-    let ports = free_ports(4);
+fn settings(ports: &HeldPorts, folder: &Path, group: &str, member: usize) -> String {
+    let ports = ports.numbers();
     let store = folder.join("store");
     format!(
         "brokerClusterName=C\nbrokerName={group}\nbrokerIP1=127.0.0.1\nlistenPort={0}\n\

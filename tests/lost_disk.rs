@@ -32,7 +32,7 @@ fn a_member_whose_directory_was_deleted_comes_back_whole() {
     load.finish(&mut all);
     cluster.await_equal_logs(LIMIT);
     poll::until("its memory is whole", LIMIT, || {
-        let logs = cluster.raft_status();
+        let logs = cluster.raft_status()?;
         let followers = logs.iter().filter(|log| log["role"] == "Follower").count();
         (followers == 2 && cluster.leader() == Some(leader)).then_some(())
     });

@@ -8,23 +8,16 @@ mod support;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::poll;
+use support::ports::HeldPorts;
 use support::process::Process;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// A free port, held, with room above it for those that are derived from it.
-fn held_port() -> (TcpListener, u16) {
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if port < 65_000 {
-            return (listener, port);
-        }
-    }
-}
+/// From the base port to the others of a quickstart.
+const STEPS: [u16; 6] = [1, 2, 3, 11, 12, 13];
 
 fn demo(directory: &Path, base_port: u16) -> Output {
     Command::new(env!("CARGO_BIN_EXE_raftmq"))
@@ -44,15 +37,10 @@ fn value(table: &str, name: &str) -> u64 {
 #[test]
 fn the_demo_loses_nothing_and_can_be_run_again() {
     let directory = tempfile::tempdir().unwrap();
+    let ports = HeldPorts::with_steps(&STEPS);
+    let base = ports.numbers()[0];
     for _ in 0..2 {
-        let (base, output) = loop {
-            // Given back at once: the program says so if another of its ports is taken.
-            let (_, base) = held_port();
-            let output = demo(directory.path(), base);
-            if !String::from_utf8_lossy(&output.stderr).contains("is in use") {
-                break (base, output);
-            }
-        };
+        let output = demo(directory.path(), base);
         let table = String::from_utf8_lossy(&output.stdout).into_owned();
         let problem = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{table}{problem}");
@@ -67,7 +55,9 @@ fn the_demo_loses_nothing_and_can_be_run_again() {
 
 #[test]
 fn a_taken_port_is_named_with_the_way_out() {
-    let (_taken, port) = held_port();
+    let ports = HeldPorts::with_steps(&STEPS);
+    let port = ports.numbers()[0];
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let output = demo(directory.path(), port);
     let problem = String::from_utf8_lossy(&output.stderr);
@@ -76,32 +66,17 @@ fn a_taken_port_is_named_with_the_way_out() {
     assert!(problem.contains("--base-port"), "{problem}");
 }
 
-/// A quickstart that serves, and its base port.
-fn serving(directory: &Path) -> (Process, u16) {
-    loop {
-        let (_, base) = held_port();
-        let log = directory.join("quickstart.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-        command.args(["quickstart", "--base-port", &base.to_string(), "--dir"]).arg(directory);
-        let parent = Process::spawn("quickstart", command, &log);
-        let deadline = Instant::now() + LIMIT;
-        let mut lines = std::iter::from_fn(|| parent.next_line(deadline));
-        if lines.any(|line| line.contains("Stop with Ctrl-C")) {
-            return (parent, base);
-        }
-        let said = parent.tail();
-        assert!(said.contains("is in use"), "{said}");
-        std::fs::remove_file(log).unwrap();
-    }
-}
-
 #[test]
 fn a_quickstart_that_is_killed_leaves_no_process_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut parent, base) = serving(directory.path());
-    let ports = (base..=base + 3).chain(base + 11..=base + 13);
+    let ports = HeldPorts::with_steps(&STEPS);
+    let base = ports.numbers()[0].to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
+    command.args(["quickstart", "--base-port", &base, "--dir"]).arg(directory.path());
+    let mut parent = Process::spawn("quickstart", command, &directory.path().join("parent.log"));
+    parent.await_line("Stop with Ctrl-C", LIMIT);
     let answers = |port: &u16| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let serving: Vec<u16> = ports.filter(answers).collect();
+    let serving: Vec<u16> = ports.numbers().into_iter().filter(answers).collect();
     assert_eq!(serving.len(), 7, "a NameServer, and two ports for each broker");
     parent.kill();
     poll::until("no port answers", LIMIT, || (!serving.iter().any(answers)).then_some(()));

@@ -9,5 +9,7 @@ mod delayed;
 mod failover;
 mod group_of_three;
 mod one_broker;
+#[path = "../support/ports.rs"]
+mod ports;
 mod routes;
 mod upkeep;

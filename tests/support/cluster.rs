@@ -1,7 +1,7 @@
 //! A NameServer and one group of three brokers, each a process of its own, from DLedger's files.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::poll;
+use super::ports::HeldPorts;
 use super::process::Process;
 use super::wire::Wire;
 
 pub const BROKER_NAME: &str = "RaftNode00";
-pub const BOOT_LIMIT: Duration = Duration::from_secs(30);
-const ELECTION_LIMIT: Duration = Duration::from_secs(20);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+const ELECTION_LIMIT: Duration = Duration::from_secs(60);
+/// Nobody is deposed because a busy machine let it wait, for the processor or for the disk that all
+/// members share; a death is noticed by closed connections.
+pub const STEADY: &str = "raftElectionTimeoutMs=5000\nraftSlowSyncMs=0\n";
 const MEMBERS: usize = 3;
 
 pub struct Cluster {
@@ -22,6 +26,7 @@ pub struct Cluster {
     addresses: Vec<SocketAddr>,
     name_server: Process,
     brokers: Vec<Process>,
+    _ports: HeldPorts,
     // Last, so that it outlives the processes that write to it.
     directory: tempfile::TempDir,
 }
@@ -34,8 +39,14 @@ impl Cluster {
 
     /// The same with more lines in each broker's file.
     pub fn start_with(settings: &str) -> Cluster {
+        Cluster::start_as_told(&format!("{STEADY}{settings}"))
+    }
+
+    /// The same with nothing else that a user's file would not have.
+    pub fn start_as_told(settings: &str) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
-        let ports = free_ports(1 + 2 * MEMBERS);
+        let held_ports = HeldPorts::new(1 + 2 * MEMBERS);
+        let ports = held_ports.numbers();
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (clients, peers) = ports[1..].split_at(MEMBERS);
         write_files(directory.path(), ports[0], clients, peers, settings);
@@ -52,6 +63,7 @@ impl Cluster {
             addresses: clients.iter().map(|port| local(*port)).collect(),
             name_server,
             brokers,
+            _ports: held_ports,
             directory,
         };
         cluster.await_leader(None);
@@ -138,27 +150,38 @@ impl Cluster {
 
     /// Runs `raftmq admin` with the cluster's NameServer; returns what it printed.
     pub fn admin(&self, arguments: &[&str]) -> String {
+        self.try_admin(arguments).unwrap_or_else(|problem| panic!("{arguments:?}: {problem}"))
+    }
+
+    fn try_admin(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
         command.arg("admin").args(arguments).args(["-n", &self.name_servers()]);
         let output = command.output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let problem = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {printed}{problem}");
-        printed
+        if output.status.success() { Ok(printed) } else { Err(format!("{printed}{problem}")) }
     }
 
-    /// What each member says of itself, as `raftmq admin raftStatus` prints it.
-    pub fn raft_status(&self) -> Vec<Value> {
-        let printed = self.admin(&["raftStatus", "-o", "json"]);
+    /// What each member says of itself, as `raftmq admin raftStatus` prints it; none unless all answer.
+    pub fn raft_status(&self) -> Option<Vec<Value>> {
+        let printed = self.try_admin(&["raftStatus", "-o", "json"]).ok()?;
         let members: Value = serde_json::from_str(&printed).unwrap();
-        members.as_array().unwrap().iter().map(|member| member["status"].clone()).collect()
+        Some(members.as_array()?.iter().map(|member| member["status"].clone()).collect())
+    }
+
+    /// The term that a member is in.
+    pub fn term_of(&self, member: usize) -> u64 {
+        let address = self.addresses[member].to_string();
+        let printed = self.admin(&["raftStatus", "-o", "json", "-b", &address]);
+        let members: Value = serde_json::from_str(&printed).unwrap();
+        members[0]["status"]["term"].as_u64().unwrap()
     }
 
     /// Waits until all members have one log and have applied it; what each says of itself then.
     pub fn await_equal_logs(&self, limit: Duration) -> Vec<Value> {
         let keys = ["term", "commit", "applied", "lastIndex", "firstPosition", "lastPosition"];
         poll::until("all members have the same log", limit, || {
-            let logs = self.raft_status();
+            let logs = self.raft_status()?;
             let same = |key: &str| logs.iter().all(|log| log[key] == logs[0][key]);
             let applied = logs.iter().all(|log| log["applied"] == log["lastIndex"]);
             (logs.len() == MEMBERS && keys.into_iter().all(same) && applied).then_some(logs)
@@ -188,16 +211,11 @@ pub fn raftmq(directory: &Path, role: &str, files: &[String]) -> Process {
     Process::spawn(&files[0], command, &directory.join(files[0].replace(".conf", ".log")))
 }
 
-/// Ports that were free a moment ago; all are held until all are found, so they differ.
-pub fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}
-
 /// The keys are those of RocketMQ's DLedger sample files.
 fn write_files(root: &Path, name_server: u16, clients: &[u16], peers: &[u16], settings: &str) {
-    std::fs::write(root.join("namesrv.conf"), format!("listenPort={name_server}\n")).unwrap();
+    let kept = root.join("kvConfig.json");
+    let own = format!("listenPort={name_server}\nkvConfigPath={}\n", kept.display());
+    std::fs::write(root.join("namesrv.conf"), own).unwrap();
     let mut group = String::new();
     for (member, port) in peers.iter().enumerate() {
         let separator = if member == 0 { "" } else { ";" };

@@ -10,5 +10,6 @@ pub mod load;
 pub mod nodes;
 pub mod official;
 pub mod poll;
+pub mod ports;
 pub mod process;
 pub mod wire;

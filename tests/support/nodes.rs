@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::cluster::{BOOT_LIMIT, free_ports, raftmq};
+use super::cluster::{BOOT_LIMIT, raftmq};
 use super::poll;
+use super::ports::HeldPorts;
 use super::process::Process;
 use super::wire::Wire;
 
 pub const GROUPS: [&str; 3] = ["broker-a", "broker-b", "broker-c"];
 const NODES: usize = 3;
 /// All groups elect, and then hand over to the members that their files prefer.
-const SPREAD_LIMIT: Duration = Duration::from_secs(40);
+const SPREAD_LIMIT: Duration = Duration::from_secs(120);
 
 pub struct Nodes {
     name_server_address: SocketAddr,
@@ -24,6 +25,7 @@ pub struct Nodes {
     addresses: Vec<BTreeMap<&'static str, SocketAddr>>,
     name_server: Process,
     nodes: Vec<Process>,
+    _ports: HeldPorts,
     // Last, so that it outlives the processes that write to it.
     directory: tempfile::TempDir,
 }
@@ -32,7 +34,8 @@ impl Nodes {
     /// Starts all with more lines in each broker's file, and waits until each node leads a group.
     pub fn start_with(settings: &str) -> Nodes {
         let directory = tempfile::tempdir().unwrap();
-        let ports = Ports::free();
+        let held_ports = HeldPorts::new(Ports::COUNT);
+        let ports = Ports::of(&held_ports);
         let name_server = format!("listenPort={}\n", ports.name_server);
         std::fs::write(directory.path().join("namesrv.conf"), name_server).unwrap();
         let mut addresses = vec![BTreeMap::new(); NODES];
@@ -49,7 +52,14 @@ impl Nodes {
         name_server.await_line("The Name Server boot success", BOOT_LIMIT);
         let nodes = (0..NODES).map(|node| spawn(directory.path(), node)).collect();
         let name_server_address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.name_server));
-        let nodes = Nodes { name_server_address, addresses, name_server, nodes, directory };
+        let nodes = Nodes {
+            name_server_address,
+            addresses,
+            name_server,
+            nodes,
+            _ports: held_ports,
+            directory,
+        };
         nodes.nodes.iter().for_each(await_boot);
         nodes.await_spread();
         nodes
@@ -144,10 +154,11 @@ struct Ports {
 }
 
 impl Ports {
-    fn free() -> Ports {
-        let brokers = NODES * GROUPS.len();
-        let mut ports = free_ports(1 + 2 * brokers);
-        let peers = ports.split_off(1 + brokers);
+    const COUNT: usize = 1 + 2 * NODES * GROUPS.len();
+
+    fn of(held: &HeldPorts) -> Ports {
+        let mut ports = held.numbers();
+        let peers = ports.split_off(1 + NODES * GROUPS.len());
         let clients = ports.split_off(1);
         Ports { name_server: ports[0], clients, peers }
     }
@@ -181,8 +192,8 @@ impl Ports {
             writeln!(rewritten, "{key}={value}").unwrap();
         }
         assert_eq!(replaced, 4, "keys to replace in {}", sample.display());
-        // Nine members on one small disk.
-        rewritten + "mappedFileSizeCommitLog=67108864\n"
+        // Nine members on one small disk, of which none is slower than the others'.
+        rewritten + "mappedFileSizeCommitLog=67108864\nraftSlowSyncMs=0\n"
     }
 }
 
