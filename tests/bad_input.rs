@@ -17,8 +17,8 @@ use support::wire::{PULL_NOT_FOUND, Wire};
 const TOPIC: &str = "Input";
 const QUEUES: i32 = 4;
 
-/// How long a name server that has just started may hold back.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a name server that has just started may hold back, and a broken connection stay.
+const LIMIT: Duration = Duration::from_secs(60);
 
 const NOT_READY: i32 = 1;
 const NOT_SUPPORTED: i32 = 3;
@@ -178,7 +178,7 @@ fn broken_frames(leader: SocketAddr) {
     ];
     for (what, frame) in frames {
         let mut stream = TcpStream::connect(leader).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.write_all(frame).unwrap();
         let mut answer = Vec::new();
         // Closed, with or without an answer before; a reset is a way of closing, too.

@@ -22,7 +22,7 @@ const MARK: &[u8] = b"this text stands nowhere else in the log";
 const FILLER_BODIES: usize = 4;
 const FILLER_BODY_BYTES: usize = 3 << 20;
 const QUEUES: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const MEMBERS: usize = 3;
 
 #[test]

@@ -12,7 +12,7 @@ use crate::protocol::route::{ClusterInfo, TopicList, TopicRouteData};
 use crate::protocol::topic::TopicConfig;
 use crate::remoting::{ClientOptions, RemotingClient, RemotingCommand};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Fixture {
     server: NameServer,

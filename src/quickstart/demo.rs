@@ -25,8 +25,8 @@ const QUEUES: i32 = 8;
 const SENDS_PER_SECOND: u32 = 2000;
 const BODY_BYTES: usize = 256;
 /// How long the consumer may be silent before the rest counts as lost.
-const CONSUMER_PATIENCE: Duration = Duration::from_secs(10);
-const ROUTE_LIMIT: Duration = Duration::from_secs(30);
+const CONSUMER_PATIENCE: Duration = Duration::from_secs(30);
+const ROUTE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the tasks of the demo share.
 struct Board {
@@ -76,8 +76,7 @@ async fn create_topic(group: &Group) -> Result<(), QuickstartError> {
     let started = Instant::now();
     let topic = TopicConfig::new(TOPIC, QUEUES, 6);
     loop {
-        let leader = group.roles().await?.leader();
-        if let Some(leader) = leader {
+        if let Some(leader) = leader(group).await {
             let address = group.layout.client_address(leader);
             match admin.update_topic(&address, &topic, None).await {
                 Ok(()) if admin.route(TOPIC).await.is_ok() => return Ok(()),
@@ -90,6 +89,11 @@ async fn create_topic(group: &Group) -> Result<(), QuickstartError> {
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Who leads as far as the NameServer knows, if it answers at once.
+async fn leader(group: &Group) -> Option<u16> {
+    group.roles().await.ok()?.leader()
 }
 
 async fn consume(group: &Group, board: &Arc<Board>) -> Result<PushConsumer, QuickstartError> {
@@ -157,14 +161,14 @@ async fn watch(group: &mut Group, board: &Board, messages: u32) -> Result<(), Qu
             line.end(&summary, killed);
             return Ok(());
         }
-        if !killed && summary.acknowledged >= messages * 2 / 5 {
-            let leader = group.roles().await?.leader();
-            if let Some(leader) = leader {
-                group.kill_broker(leader)?;
-                board.ledger.lock().killed(Instant::now());
-                killed = true;
-                line.interrupt(&format!("kill -9 of the leader, broker n{leader}"));
-            }
+        if !killed
+            && summary.acknowledged >= messages * 2 / 5
+            && let Some(leader) = leader(group).await
+        {
+            group.kill_broker(leader)?;
+            board.ledger.lock().killed(Instant::now());
+            killed = true;
+            line.interrupt(&format!("kill -9 of the leader, broker n{leader}"));
         }
         // A summary walks the whole ledger: not more often than eyes can follow.
         let _ = timeout(Duration::from_millis(100), progress).await;

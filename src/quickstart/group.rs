@@ -18,7 +18,7 @@ use super::{OWNED_FLAG, QuickstartError};
 use crate::client::{Admin, Client, ClientOptions};
 use crate::protocol::route::MASTER_ID;
 
-const LEADER_LIMIT: Duration = Duration::from_secs(30);
+const LEADER_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A running NameServer and its brokers.

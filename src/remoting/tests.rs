@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
@@ -25,7 +25,7 @@ const HOLD: i32 = 4;
 const RESET: i32 = 5;
 
 const LARGE_BYTES: usize = 256 << 10;
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 
 struct Handler {
     handled: AtomicUsize,
@@ -212,16 +212,19 @@ async fn a_peer_that_does_not_read_is_not_read_from() {
     assert_eq!(bench.handler.handled.load(Ordering::SeqCst), REQUESTS);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_idle_connection_is_closed() {
     let mut bench = Bench::start(ServerOptions::default()).await;
     let mut raw = bench.raw().await;
     raw.send(ECHO, 1, 0).await;
     raw.receive().await.unwrap().unwrap();
+    // Not before: what is on its way through the system looks like nothing to do.
+    tokio::time::pause();
     let begin = tokio::time::Instant::now();
     let mut byte = [0];
     assert_eq!(raw.stream.read(&mut byte).await.unwrap(), 0);
     let idle = begin.elapsed();
+    tokio::time::resume();
     assert!(idle >= Duration::from_secs(100), "closed after {idle:?}");
     assert!(idle <= Duration::from_secs(160), "closed after {idle:?}");
     assert_eq!(bench.event().await, Event::Handled(ECHO));
@@ -353,9 +356,10 @@ async fn a_template_is_sent_under_a_new_number_each_time() {
 
 #[tokio::test]
 async fn refused_connections_say_so() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else gets it, and not listened on.
+    let unused = TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = unused.local_addr().unwrap().to_string();
-    drop(unused);
     let outcome = client().invoke(&addr, RemotingCommand::request(ECHO), WAIT).await;
     assert!(matches!(outcome, Err(InvokeError::Connect { addr: to, .. }) if to == addr));
 }
@@ -401,15 +405,17 @@ async fn a_request_nobody_answers_times_out_and_others_go_on() {
     let bench = Bench::start(ServerOptions::default()).await;
     let client = client();
     let addr = bench.addr();
-    let short = Duration::from_millis(100);
-    let silent = client.invoke(&addr, RemotingCommand::request(HOLD), short);
+    let silent = client.invoke(&addr, RemotingCommand::request(HOLD), WAIT / 2);
     let (silent, answered) = tokio::join!(silent, async {
         let mut answered = Vec::new();
         for _ in 0..20 {
             answered.push(client.invoke(&addr, RemotingCommand::request(ECHO), WAIT).await);
         }
+        // Nothing is to be done now but to let the time pass.
+        tokio::time::pause();
         answered
     });
+    tokio::time::resume();
     assert_eq!(silent.unwrap_err(), InvokeError::Timeout);
     assert!(answered.iter().all(Result::is_ok));
     assert_eq!(bench.server.connections().len(), 1, "the peer was heard of: it stays connected");
@@ -420,11 +426,16 @@ async fn a_silent_peer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let client = client();
-    let short = Duration::from_millis(50);
-    let (first, accepted) =
-        tokio::join!(client.invoke(&addr, RemotingCommand::request(1), short), listener.accept());
+    let (first, mut stream) =
+        tokio::join!(client.invoke(&addr, RemotingCommand::request(1), WAIT), async {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            // The request is there, and nothing is to be done but to let the time pass.
+            tokio::time::pause();
+            stream
+        });
+    tokio::time::resume();
     assert_eq!(first.unwrap_err(), InvokeError::Timeout);
-    let (mut stream, _) = accepted.unwrap();
     let mut received = Vec::new();
     let error = stream.read_to_end(&mut received).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftmq::protocol::code::request;
+use raftmq::protocol::code::{request, response};
+use raftmq::protocol::fastjson::JsonBody as _;
+use raftmq::protocol::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use raftmq::protocol::record::{RecordView, records};
 use raftmq::remoting::header::EncodeHeader as _;
 use raftmq::remoting::header::{PullHeader, SendHeader};
 use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand};
+use tokio::time::timeout;
 
 /// Longer than any answer may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A client without a memory.
 pub struct Ask {
@@ -44,6 +47,20 @@ impl Ask {
 
     pub async fn send(&self, address: &str, topic: &str, body: &str) -> RemotingCommand {
         self.request(address, send_command(topic, 0, body, "")).await
+    }
+
+    /// Sends again while nobody leads, which a request waits for only so long.
+    pub async fn send_in_the_end(&self, address: &str, topic: &str, body: &str) {
+        let sends = async {
+            loop {
+                let sent = self.send(address, topic, body).await;
+                if sent.code == response::SUCCESS {
+                    return;
+                }
+                assert_eq!(sent.code, response::SERVICE_NOT_AVAILABLE, "{sent:?}");
+            }
+        };
+        timeout(LIMIT, sends).await.expect("the group has a leader");
     }
 
     pub async fn pull(
@@ -111,6 +128,21 @@ pub fn pull_command(topic: &str, queue_id: i32, offset: i64, hold_ms: i64) -> Re
         broker_name: None,
     };
     header.request(request::PULL_MESSAGE)
+}
+
+/// That of a consumer in group `g1`.
+pub fn heartbeat(client_id: &str, tags: &str) -> RemotingCommand {
+    let consumer = ConsumerData {
+        group_name: "g1".into(),
+        subscription_data_set: vec![SubscriptionData::from_tags("Orders", tags, 1).unwrap()],
+        ..ConsumerData::default()
+    };
+    let data = HeartbeatData {
+        client_id: client_id.into(),
+        consumer_data_set: vec![consumer],
+        ..HeartbeatData::default()
+    };
+    RemotingCommand::request(request::HEART_BEAT).with_body(data.encode())
 }
 
 /// A field that is a number.

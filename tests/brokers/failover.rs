@@ -3,7 +3,7 @@
 use raftmq::protocol::code::request;
 
 use super::ask::{Ask, number};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, LIMIT};
 
 #[tokio::test]
 async fn a_killed_leader_takes_nothing_acknowledged_with_it() {
@@ -59,11 +59,12 @@ async fn an_orderly_stop_answers_everybody_and_leaves_a_leader() {
     let ask = Ask::new();
     let at = cluster.node(leader).address.clone();
     ask.send(&at, "Orders", "x").await;
+    // The first of its group: what comes after it waits for messages, not for the group to be made.
+    ask.pull(&at, "Orders", 0, 0).await;
     let waiting = {
         let (client, at) = (ask.client.clone(), at.clone());
         let command = super::ask::pull_command("Orders", 0, 1, 15_000);
-        let limit = std::time::Duration::from_secs(20);
-        tokio::spawn(async move { client.invoke(&at, command, limit).await })
+        tokio::spawn(async move { client.invoke(&at, command, LIMIT).await })
     };
     // In flight before the stop begins, because the connection keeps its order.
     ask.fields(&at, request::RAFT_STATUS, &[]).await;
@@ -84,5 +85,5 @@ async fn the_preferred_leader_leads_again_once_it_is_back() {
     cluster.restart(2).await;
     let mut status = cluster.node(2).status.clone();
     let leads = status.wait_for(|status| status.serving);
-    tokio::time::timeout(std::time::Duration::from_secs(60), leads).await.unwrap().unwrap();
+    tokio::time::timeout(2 * LIMIT, leads).await.unwrap().unwrap();
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftmq::protocol::code::{request, response};
-use raftmq::protocol::fastjson::JsonBody as _;
-use raftmq::protocol::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use raftmq::protocol::message_id::OffsetMessageId;
 use raftmq::remoting::{
     ClientOptions, Connection, RemotingClient, RemotingCommand, Request, RequestHandler,
@@ -13,10 +11,8 @@ use raftmq::remoting::{
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::ask::{Ask, bodies_of, number, pull_command, records_of, send_command};
-use super::cluster::Cluster;
-
-const LIMIT: Duration = Duration::from_secs(20);
+use super::ask::{Ask, bodies_of, heartbeat, number, pull_command, records_of, send_command};
+use super::cluster::{Cluster, LIMIT};
 
 #[tokio::test]
 async fn a_message_is_stored_pulled_found_and_its_consumption_remembered() {
@@ -249,10 +245,10 @@ async fn members_hear_of_each_other_coming_and_going() {
     let second = RemotingClient::new(ClientOptions::default(), None);
     let mut hear = async || timeout(LIMIT, told.recv()).await.unwrap().unwrap();
 
-    let answer = first.invoke(at, heartbeat("client-1"), LIMIT).await.unwrap();
+    let answer = first.invoke(at, heartbeat("client-1", "*"), LIMIT).await.unwrap();
     assert_eq!(answer.ext_fields.get("IS_SUB_CHANGE"), Some("true"));
     assert_eq!(hear().await, "g1");
-    second.invoke(at, heartbeat("client-2"), LIMIT).await.unwrap();
+    second.invoke(at, heartbeat("client-2", "*"), LIMIT).await.unwrap();
     assert_eq!(hear().await, "g1");
     let list = RemotingCommand::request(request::GET_CONSUMER_LIST_BY_GROUP)
         .with_ext("consumerGroup", "g1");
@@ -267,18 +263,4 @@ async fn members_hear_of_each_other_coming_and_going() {
     assert_eq!(ask.fields(at, request::GET_TOPIC_CONFIG, &topic).await.code, 0);
     let group = [("group", "g1")];
     assert_eq!(ask.fields(at, request::GET_SUBSCRIPTIONGROUP_CONFIG, &group).await.code, 0);
-}
-
-fn heartbeat(client_id: &str) -> RemotingCommand {
-    let consumer = ConsumerData {
-        group_name: "g1".into(),
-        subscription_data_set: vec![SubscriptionData::from_tags("Orders", "*", 1).unwrap()],
-        ..ConsumerData::default()
-    };
-    let data = HeartbeatData {
-        client_id: client_id.into(),
-        consumer_data_set: vec![consumer],
-        ..HeartbeatData::default()
-    };
-    RemotingCommand::request(request::HEART_BEAT).with_body(data.encode())
 }

@@ -11,9 +11,8 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::ask::Ask;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, LIMIT};
 
-const LIMIT: Duration = Duration::from_secs(30);
 /// Between two questions to a name server, which tells nobody of changes.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -62,7 +61,7 @@ async fn routes_follow_the_leader() {
     let topic = [("topic", "Made"), ("readQueueNums", "3"), ("writeQueueNums", "3"), ("perm", "6")];
     let at = cluster.node(first).address.clone();
     assert_eq!(ask.fields(&at, request::UPDATE_AND_CREATE_TOPIC, &topic).await.code, 0);
-    assert_eq!(routed_leader(&ask, &name_server, "Made").await, Some(at));
+    wait_for_leader(&ask, &name_server, "Made", &at).await;
 
     cluster.kill(first);
     let second = cluster.leader().await;

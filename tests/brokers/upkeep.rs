@@ -9,7 +9,7 @@ use raftmq::protocol::fastjson::JsonBody as _;
 use raftmq::remoting::RemotingCommand;
 
 use super::ask::{Ask, records_of, send_command};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, LIMIT};
 
 fn with_body(code: i32, body: impl Into<Bytes>) -> RemotingCommand {
     let mut command = RemotingCommand::request(code);
@@ -53,7 +53,7 @@ async fn replication_is_told_in_rocketmqs_words() {
     let ask = Ask::new();
     let at = cluster.node(leader).address.as_str();
     assert_eq!(ask.send(at, "Watched", "body").await.code, 0);
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + LIMIT;
     let info = loop {
         let answer = ask.fields(at, request::GET_BROKER_HA_STATUS, &[]).await;
         let info = HaRuntimeInfo::decode(&answer.body).unwrap();

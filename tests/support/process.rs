@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::poll;
 
 const LOG_TAIL_LINES: usize = 40;
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running child. Standard output can be awaited; both outputs are kept in a file.
 pub struct Process {

@@ -15,7 +15,8 @@ const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 const GET_MAX_OFFSET: i32 = 30;
 const GET_MIN_OFFSET: i32 = 31;
 const GET_BROKER_CLUSTER_INFO: i32 = 106;
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// A machine that does much else may take long for anything.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Wire {
     reader: BufReader<TcpStream>,

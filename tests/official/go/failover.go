@@ -12,7 +12,7 @@ import (
 const (
 	messagesEachSide = 500
 	// This client goes on asking a dead leader until it asks for the route, every 30 s.
-	failoverLimit = 90 * time.Second
+	failoverLimit = 120 * time.Second
 )
 
 // failover kills a leader by kill -9 while a producer and a consumer are at work.
@@ -42,7 +42,7 @@ func (f *failover) run() {
 		close(done)
 	}()
 	runCase("failover-send-goes-on", func() {
-		await(30*time.Second, "sends before the kill", func() bool {
+		await(120*time.Second, "sends before the kill", func() bool {
 			return len(f.bodies()) >= messagesEachSide
 		})
 		ask("KILL-LEADER")

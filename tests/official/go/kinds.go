@@ -60,7 +60,7 @@ func (k *kinds) inOrder() {
 	ordered := startConsumer("OfficialGoOrdered", k.topic, "*", listen,
 		consumer.WithConsumerOrder(true))
 	defer ordered.Shutdown()
-	await(60*time.Second, "all consumed", func() bool { return got.missing(k.sent) == 0 })
+	await(120*time.Second, "all consumed", func() bool { return got.missing(k.sent) == 0 })
 	lock.Lock()
 	defer lock.Unlock()
 	check(len(mistakes) == 0, "mistakes: %v", mistakes)
@@ -77,7 +77,7 @@ func (k *kinds) broadcast() {
 			consumer.WithConsumerModel(consumer.BroadCasting)))
 	}
 	for _, got := range all {
-		await(30*time.Second, "all reached", func() bool { return got.missing(k.sent) == 0 })
+		await(120*time.Second, "all reached", func() bool { return got.missing(k.sent) == 0 })
 	}
 	for _, one := range consumers {
 		one.Shutdown()

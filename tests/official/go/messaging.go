@@ -33,7 +33,7 @@ func (m *messaging) createTopic(topic string) {
 			admin.WithBrokerAddrCreate(leader), admin.WithReadQueueNums(queuesEach),
 			admin.WithWriteQueueNums(queuesEach)))
 	}
-	await(10*time.Second, "the topic is routed", func() bool {
+	await(120*time.Second, "the topic is routed", func() bool {
 		return len(m.queues(topic)) == len(leaders)*queuesEach
 	})
 	list, problem := m.admin.FetchAllTopicList(context.Background())
@@ -159,7 +159,7 @@ func (m *messaging) consumeAll() {
 	got := newReceived()
 	all := startConsumer("OfficialGoAll", m.topic, "*", got.keep)
 	defer all.Shutdown()
-	await(30*time.Second, "all consumed", func() bool { return got.missing(m.sent) == 0 })
+	await(120*time.Second, "all consumed", func() bool { return got.missing(m.sent) == 0 })
 	check(got.count() == len(m.sent), "%d messages, not %d", got.count(), len(m.sent))
 	for body, deliveries := range got.byBody {
 		one := deliveries[0]
@@ -173,12 +173,12 @@ func (m *messaging) consumeByTag() {
 	got := newReceived()
 	tagged := startConsumer("OfficialGoTags", m.topic, "TagA || TagF", got.keep)
 	defer tagged.Shutdown()
-	await(30*time.Second, "20 of TagA and 20 of TagF", func() bool { return got.count() >= 40 })
+	await(120*time.Second, "20 of TagA and 20 of TagF", func() bool { return got.count() >= 40 })
 	// What is sent now is delivered after everything before it in its queue.
 	marker := message(m.topic, "TagA", 100)
 	result, problem := m.sends.SendSync(context.Background(), marker)
 	m.acknowledged(marker, result, problem)
-	await(15*time.Second, "the marker", func() bool { return got.of(string(marker.Body)) != nil })
+	await(120*time.Second, "the marker", func() bool { return got.of(string(marker.Body)) != nil })
 	check(got.count() == 41, "%d messages", got.count())
 }
 
@@ -189,7 +189,7 @@ func (m *messaging) consumerResumes() {
 	made := message(m.topic, "TagI", 0)
 	result, problem := m.sends.SendSync(context.Background(), made)
 	m.acknowledged(made, result, problem)
-	await(30*time.Second, "what is new", func() bool {
+	await(120*time.Second, "what is new", func() bool {
 		return got.missing([]string{"TagA body 100", "TagI body 0"}) == 0
 	})
 	check(got.count() == 2, "%d messages, of which 2 are new", got.count())

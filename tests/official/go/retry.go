@@ -15,7 +15,7 @@ const (
 	delay      = 3 * time.Second
 	retryGroup = "OfficialGoRetry"
 	// This client asks for the route of a new retry topic every 30 s and rebalances every 20 s.
-	retryLimit = 90 * time.Second
+	retryLimit = 120 * time.Second
 )
 
 // retries has delay levels, retries and dead letters.
@@ -96,12 +96,12 @@ func (r *retries) awaitTimes(body string, times int) []*primitive.MessageExt {
 func (r *retries) deadLetter(body string) *primitive.MessageExt {
 	got := newReceived()
 	var reader rocketmq.PushConsumer
-	await(10*time.Second, "the dead letter topic is routed", func() bool {
+	await(120*time.Second, "the dead letter topic is routed", func() bool {
 		made, problem := tryConsumer(retryGroup+"Dead", "%DLQ%"+retryGroup, "*", got.keep)
 		reader = made
 		return problem == nil
 	})
 	defer reader.Shutdown()
-	await(30*time.Second, "the dead letter", func() bool { return got.of(body) != nil })
+	await(120*time.Second, "the dead letter", func() bool { return got.of(body) != nil })
 	return got.of(body)[0]
 }

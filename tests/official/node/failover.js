@@ -5,7 +5,7 @@ const clients = require('./clients');
 
 const TOPIC = 'OfficialNodeFailedOver';
 const MESSAGES_EACH_SIDE = 500;
-const LIMIT_MS = 60000;
+const LIMIT_MS = 120000;
 
 // A leader dies by kill -9 while a producer and a consumer are at work.
 async function failover() {

@@ -41,7 +41,7 @@ async function messaging(producer) {
   });
   await runCase('push-consume-all', async () => {
     const got = new Received('OfficialNodeAll', TOPIC, '*');
-    await waitFor(30000, 'all consumed', () => got.has(sent));
+    await waitFor(120000, 'all consumed', () => got.has(sent));
     check(got.byBody.size === sent.length, `${got.byBody.size} messages, not ${sent.length}`);
     for (const [ body, [{ message: found }]] of got.byBody) {
       check(found.keys === `key${found.properties.number}`, `keys ${found.keys}`);
@@ -52,17 +52,17 @@ async function messaging(producer) {
   });
   await runCase('push-consume-by-tag', async () => {
     const got = new Received('OfficialNodeTags', TOPIC, 'TagA');
-    await waitFor(30000, '20 of TagA', () => got.byBody.size >= 20);
+    await waitFor(120000, '20 of TagA', () => got.byBody.size >= 20);
     // What is sent now is delivered after everything before it in its queue.
     await sendAll(message(TOPIC, 'TagA', 100));
-    await waitFor(30000, 'the marker', () => got.has([ 'TagA body 100' ]));
+    await waitFor(120000, 'the marker', () => got.has([ 'TagA body 100' ]));
     check(got.byBody.size === 21, `${got.byBody.size} messages`);
     await got.close();
   });
   await runCase('consumer-resumes-at-its-offset', async () => {
     const got = new Received('OfficialNodeAll', TOPIC, '*');
     await sendAll(message(TOPIC, 'TagI', 0));
-    await waitFor(30000, 'what is new', () => got.has([ 'TagA body 100', 'TagI body 0' ]));
+    await waitFor(120000, 'what is new', () => got.has([ 'TagA body 100', 'TagI body 0' ]));
     check(got.byBody.size === 2, `${got.byBody.size} messages, of which 2 are new`);
     await got.close();
   });
@@ -70,7 +70,7 @@ async function messaging(producer) {
     const everyone = [ 1, 2 ].map(() =>
       new Received('OfficialNodeBroadcast', TOPIC, '*', { isBroadcast: true }));
     for (const got of everyone) {
-      await waitFor(30000, 'all reached', () => got.has(sent));
+      await waitFor(120000, 'all reached', () => got.has(sent));
       await got.close();
     }
   });

@@ -8,7 +8,7 @@ const GROUP = 'OfficialNodeRetry';
 // The cluster's levels are `1s 3s 1s 1s 1s`.
 const DELAY_LEVEL = 2;
 const DELAY_MS = 3000;
-const LIMIT_MS = 60000;
+const LIMIT_MS = 120000;
 
 // A second ACTION_RETRY would be lost: the client drops what a listener says to a retried message,
 // but not what it throws.

@@ -45,7 +45,7 @@ final class AdminSuite {
     }
 
     private void queueOffsets() throws Exception {
-        Cases.await(10_000, "the topic is routed", () -> {
+        Cases.await(120_000, "the topic is routed", () -> {
             try {
                 return producer.fetchPublishMessageQueues(topic).size() == QUEUES;
             } catch (MQClientException notYet) {
@@ -98,12 +98,12 @@ final class AdminSuite {
     private void consumerProgress() throws Exception {
         DefaultMQPushConsumer consumer = cluster.consumer(group);
         Received received = Received.start(consumer, topic, "*");
-        received.awaitAll(sent, 30_000);
+        received.awaitAll(sent, 120_000);
         var members = admin.examineConsumerConnectionInfo(group).getConnectionSet();
         Cases.equal(1, members.size(), "connected consumers");
         // An orderly shutdown commits the offsets.
         consumer.shutdown();
-        Cluster.awaitNothingLeft(10_000, admin, group, topic, QUEUES);
+        Cluster.awaitNothingLeft(120_000, admin, group, topic, QUEUES);
     }
 
     private void topicList() throws Exception {
@@ -119,7 +119,7 @@ final class AdminSuite {
         for (String name : admin.examineBrokerClusterInfo().getClusterAddrTable().keySet()) {
             DeleteTopicSubCommand.deleteTopic(admin, name, doomed);
         }
-        Cases.await(10_000, "the topic is gone", () -> {
+        Cases.await(120_000, "the topic is gone", () -> {
             try {
                 return !admin.fetchAllTopicList().getTopicList().contains(doomed);
             } catch (Exception problem) {

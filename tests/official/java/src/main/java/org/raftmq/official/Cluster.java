@@ -16,6 +16,8 @@ final class Cluster {
     static final int GROUPS = 3;
     /** The default is 30 s: how long a client goes on asking a dead leader. */
     private static final int ROUTE_POLL_MS = 1000;
+    /** The default is 3 s, and a client whose first question for a route takes longer does not start. */
+    private static final int ANSWER_MS = 30_000;
 
     private final String nameServers;
     private int instances;
@@ -25,7 +27,7 @@ final class Cluster {
     }
 
     DefaultMQAdminExt admin() throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000L);
+        DefaultMQAdminExt admin = new DefaultMQAdminExt(ANSWER_MS);
         admin.setNamesrvAddr(nameServers);
         admin.setInstanceName("admin-" + instances++);
         admin.start();
@@ -37,6 +39,7 @@ final class Cluster {
         producer.setNamesrvAddr(nameServers);
         producer.setInstanceName(group + "-" + instances++);
         producer.setPollNameServerInterval(ROUTE_POLL_MS);
+        producer.setMqClientApiTimeout(ANSWER_MS);
         producer.setMaxMessageSize(16 << 20);
         producer.start();
         return producer;
@@ -49,6 +52,7 @@ final class Cluster {
         consumer.setInstanceName(group + "-" + instances++);
         consumer.setPollNameServerInterval(ROUTE_POLL_MS);
         consumer.setHeartbeatBrokerInterval(ROUTE_POLL_MS);
+        consumer.setMqClientApiTimeout(ANSWER_MS);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(4);
         consumer.setConsumeThreadMax(4);
@@ -71,6 +75,7 @@ final class Cluster {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
         consumer.setNamesrvAddr(nameServers);
         consumer.setInstanceName(group + "-" + instances++);
+        consumer.setMqClientApiTimeout(ANSWER_MS);
         consumer.start();
         return consumer;
     }
@@ -81,6 +86,7 @@ final class Cluster {
         consumer.setNamesrvAddr(nameServers);
         consumer.setInstanceName(group + "-" + instances++);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setMqClientApiTimeout(ANSWER_MS);
         // A pull that finds nothing occupies one for as long as the broker holds it.
         consumer.setPullThreadNums(8);
         return consumer;

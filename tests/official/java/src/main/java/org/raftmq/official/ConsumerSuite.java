@@ -65,7 +65,7 @@ final class ConsumerSuite {
         DefaultMQPushConsumer consumer = cluster.consumer(group + "_ordered");
         InOrder got = new InOrder(3);
         got.start(consumer, topic);
-        Cases.await(30_000, "all consumed", () -> got.ids.containsAll(sent));
+        Cases.await(120_000, "all consumed", () -> got.ids.containsAll(sent));
         Cases.equal(List.of(), got.mistakes, "mistakes");
         Cases.equal(3, got.suspended.get(), "messages that were refused once");
         consumer.shutdown();
@@ -77,12 +77,12 @@ final class ConsumerSuite {
         DefaultMQPushConsumer first = cluster.consumer(group + "_ordered_shared");
         DefaultMQPushConsumer second = cluster.consumer(group + "_ordered_shared");
         got.start(first, topic);
-        Cases.await(30_000, "one consumer has all", () -> got.ids.containsAll(sent));
+        Cases.await(120_000, "one consumer has all", () -> got.ids.containsAll(sent));
         got.start(second, topic);
         Cases.await(45_000, "two consumers have half each", () ->
                 locked(first) == QUEUES / 2 && locked(second) == QUEUES / 2);
         send(MESSAGES);
-        Cases.await(30_000, "both consume", () -> got.ids.containsAll(sent));
+        Cases.await(120_000, "both consume", () -> got.ids.containsAll(sent));
         second.shutdown();
         send(MESSAGES);
         Cases.await(25_000, "the one left consumes all", () -> got.ids.containsAll(sent));
@@ -101,11 +101,11 @@ final class ConsumerSuite {
         got.start(consumer, topic);
         Set<String> others = new HashSet<>(sent);
         others.remove(doomed);
-        Cases.await(30_000, "all others consumed", () -> got.ids.containsAll(others));
+        Cases.await(120_000, "all others consumed", () -> got.ids.containsAll(others));
         consumer.shutdown();
         DefaultMQPushConsumer reader = cluster.consumer(own + "_dead");
         Received dead = Received.start(reader, "%DLQ%" + own, "*");
-        Cases.await(30_000, "the dead letter", () -> !dead.byId.isEmpty());
+        Cases.await(120_000, "the dead letter", () -> !dead.byId.isEmpty());
         MessageExt letter = dead.byId.values().iterator().next();
         Cases.equal(doomed, letter.getProperty("ORIGIN_MESSAGE_ID"), "message");
         reader.shutdown();
@@ -131,7 +131,7 @@ final class ConsumerSuite {
             received.add(Received.start(consumer, topic, "*"));
         }
         for (Received one : received) {
-            one.awaitAll(sent, 30_000);
+            one.awaitAll(sent, 120_000);
         }
         consumers.forEach(DefaultMQPushConsumer::shutdown);
     }
@@ -163,7 +163,7 @@ final class ConsumerSuite {
         consumer.subscribe(topic, "*");
         consumer.start();
         Set<String> got = new HashSet<>();
-        Cases.await(30_000, "all polled", () -> poll(consumer, got).containsAll(sent));
+        Cases.await(120_000, "all polled", () -> poll(consumer, got).containsAll(sent));
         consumer.commitSync();
         consumer.shutdown();
         DefaultLitePullConsumer next = cluster.litePullConsumer(group + "_lite");
@@ -172,7 +172,7 @@ final class ConsumerSuite {
         Set<String> before = new HashSet<>(sent);
         send(QUEUES);
         Set<String> more = new HashSet<>();
-        Cases.await(30_000, "what is new polled", () ->
+        Cases.await(120_000, "what is new polled", () ->
                 poll(next, more).size() >= QUEUES);
         more.retainAll(before);
         Cases.equal(Set.of(), more, "messages that were consumed before");
@@ -197,11 +197,11 @@ final class ConsumerSuite {
             consumer.seekToBegin(queue);
         }
         Set<String> got = new HashSet<>();
-        Cases.await(30_000, "all polled", () -> poll(consumer, got).containsAll(sent));
+        Cases.await(120_000, "all polled", () -> poll(consumer, got).containsAll(sent));
         MessageQueue one = queues.iterator().next();
         consumer.seek(one, 3);
         List<MessageExt> again = new ArrayList<>();
-        Cases.await(30_000, "the queue again", () -> {
+        Cases.await(120_000, "the queue again", () -> {
             again.addAll(consumer.poll(1_000));
             return !again.isEmpty();
         });

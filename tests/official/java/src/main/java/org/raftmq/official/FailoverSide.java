@@ -6,13 +6,16 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.hook.SendMessageContext;
 import org.apache.rocketmq.client.hook.SendMessageHook;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -27,6 +30,7 @@ final class FailoverSide {
     private static final long LATE_MS = 2_000;
     private static final long DRAIN_LIMIT_MS = 120_000;
     private static final int TUNED_MS = 500;
+    private static final int START_MS = 60_000;
 
     private final String nameServers;
     private final String name;
@@ -63,7 +67,7 @@ final class FailoverSide {
             senders.add(sender);
             sender.start();
         }
-        Cases.await(30_000, "messages of every producer consumed", () ->
+        Cases.await(180_000, "messages of every producer consumed", () ->
                 places.size() > 100 && senders.stream().allMatch(sender -> sender.sent > 10));
     }
 
@@ -82,7 +86,10 @@ final class FailoverSide {
                     take(message, context.getMessageQueue().getBrokerName()));
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
-        consumer.start();
+        start(consumer, () -> {
+            consumer.start();
+            return consumer.getDefaultMQPushConsumerImpl().getmQClientFactory();
+        });
         consumers.add(consumer);
     }
 
@@ -112,8 +119,25 @@ final class FailoverSide {
                 }
             }
         });
-        producer.start();
+        start(producer, () -> {
+            producer.start();
+            return producer.getDefaultMQProducerImpl().getMqClientFactory();
+        });
         return producer;
+    }
+
+    /**
+     * A client that is not answered within three seconds does not start. Once it has, it waits no
+     * longer for any answer than it is shipped to: that is part of how it goes through a failover.
+     */
+    private static void start(ClientConfig client, Callable<MQClientInstance> starting)
+            throws Exception {
+        int shippedMs = client.getMqClientApiTimeout();
+        client.setMqClientApiTimeout(START_MS);
+        MQClientInstance started = starting.call();
+        // Its own copy; not to be had in 4.x.
+        Object config = MQClientInstance.class.getMethod("getClientConfig").invoke(started);
+        ((ClientConfig) config).setMqClientApiTimeout(shippedMs);
     }
 
     private void take(MessageExt message, String group) {

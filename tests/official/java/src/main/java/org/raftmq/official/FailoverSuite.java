@@ -90,7 +90,7 @@ final class FailoverSuite {
     }
 
     private void killAndSend() throws Exception {
-        Cases.await(30_000, "sends before the kill", () ->
+        Cases.await(120_000, "sends before the kill", () ->
                 acknowledged.size() >= MESSAGES_EACH_SIDE);
         Cases.killLeader();
         int atKill = acknowledged.size();

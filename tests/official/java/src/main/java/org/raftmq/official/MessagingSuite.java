@@ -64,7 +64,7 @@ final class MessagingSuite {
 
     private void createTopic() throws Exception {
         Cluster.createTopic(admin, topic, QUEUES);
-        Cases.await(10_000, "the topic is routed", () -> writeQueues(topic) == QUEUES);
+        Cases.await(120_000, "the topic is routed", () -> writeQueues(topic) == QUEUES);
     }
 
     private int writeQueues(String name) {
@@ -85,7 +85,7 @@ final class MessagingSuite {
             if (method.getName().equals("createTopic") && types.length <= 4 && last) {
                 method.invoke(producer, java.util.Arrays.copyOf(arguments, types.length));
                 int queues = 2 * Cluster.GROUPS;
-                Cases.await(10_000, "the topic is routed", () -> writeQueues(name) == queues);
+                Cases.await(120_000, "the topic is routed", () -> writeQueues(name) == queues);
                 return;
             }
         }
@@ -132,7 +132,7 @@ final class MessagingSuite {
                 }
             });
         }
-        Cases.check(answered.await(20, TimeUnit.SECONDS), "every callback called");
+        Cases.check(answered.await(120, TimeUnit.SECONDS), "every callback called");
         Cases.equal(List.of(), problems, "failed sends");
     }
 
@@ -186,7 +186,7 @@ final class MessagingSuite {
         Message message = new Message(name, "first".getBytes(UTF_8));
         SendResult result = producer.send(message);
         Cases.equal(SendStatus.SEND_OK, result.getSendStatus(), "status");
-        Cases.await(10_000, "the topic is routed", () -> writeQueues(name) > 0);
+        Cases.await(120_000, "the topic is routed", () -> writeQueues(name) > 0);
     }
 
     private void sendOverLimit() throws Exception {
@@ -217,7 +217,7 @@ final class MessagingSuite {
     private void consumeAll() throws Exception {
         DefaultMQPushConsumer consumer = cluster.consumer(group);
         Received received = Received.start(consumer, topic, "*");
-        received.awaitAll(sent, 30_000);
+        received.awaitAll(sent, 120_000);
         Set<String> extra = new HashSet<>(received.byId.keySet());
         extra.removeAll(sent);
         Cases.equal(Set.of(), extra, "messages that nobody sent");
@@ -235,14 +235,14 @@ final class MessagingSuite {
     private void consumeByTag() throws Exception {
         DefaultMQPushConsumer consumer = cluster.consumer(group + "_tags");
         Received received = Received.start(consumer, topic, "TagA || TagF");
-        Cases.await(30_000, "20 of TagA and 20 of TagF", () -> received.byId.size() >= 40);
+        Cases.await(120_000, "20 of TagA and 20 of TagF", () -> received.byId.size() >= 40);
         // Something sent now is delivered after everything before it in its queue.
         Set<String> markers = new HashSet<>();
         for (MessageQueue queue : producer.fetchPublishMessageQueues(topic)) {
             markers.add(producer.send(message("TagA", 100), queue).getMsgId());
         }
         sent.addAll(markers);
-        received.awaitAll(markers, 10_000);
+        received.awaitAll(markers, 120_000);
         for (MessageExt message : received.byId.values()) {
             Cases.check(Set.of("TagA", "TagF").contains(message.getTags()), message.getTags());
         }
@@ -256,8 +256,8 @@ final class MessagingSuite {
         // The four markers of the case before, and one more: nothing that was consumed before.
         SendResult result = producer.send(message("TagI", 0));
         sent.add(result.getMsgId());
-        received.awaitAll(Set.of(result.getMsgId()), 15_000);
-        Cases.await(10_000, "the markers", () -> received.byId.size() >= QUEUES + 1);
+        received.awaitAll(Set.of(result.getMsgId()), 120_000);
+        Cases.await(120_000, "the markers", () -> received.byId.size() >= QUEUES + 1);
         Cases.equal(QUEUES + 1, received.byId.size(), "messages after the restart");
         consumer.shutdown();
     }

@@ -40,7 +40,7 @@ final class OperatorSuite {
         send(MESSAGES);
         consumer = cluster.consumer(group);
         received = Received.start(consumer, topic, "*");
-        received.awaitAll(sent, 30_000);
+        received.awaitAll(sent, 120_000);
         cases.run("consumer-running-info", this::runningInfo);
         cases.run("consume-message-directly", this::consumeDirectly);
         cases.run("producers-of-all-groups", this::producers);
@@ -80,7 +80,7 @@ final class OperatorSuite {
 
     private void producers() throws Exception {
         String leader = Cluster.leaders(admin).get(0);
-        Cases.await(10_000, "the producer's heartbeat", () -> {
+        Cases.await(120_000, "the producer's heartbeat", () -> {
             try {
                 var groups = admin.getAllProducerInfo(leader).getData();
                 return groups.containsKey(producer.getProducerGroup());
@@ -92,7 +92,7 @@ final class OperatorSuite {
 
     private void allProgress() throws Exception {
         String leader = Cluster.leaders(admin).get(0);
-        Cases.await(10_000, "the group's progress", () -> {
+        Cases.await(120_000, "the group's progress", () -> {
             try {
                 var list = admin.fetchConsumeStatsInBroker(leader, false, 5_000);
                 return list.getConsumeStatsList().stream().anyMatch(groups ->
@@ -109,14 +109,14 @@ final class OperatorSuite {
         Cases.equal(QUEUES, offsets.size(), "queues");
         offsets.forEach((queue, offset) -> Cases.equal(0L, offset, "offset of " + queue));
         received.awaitAll(sent, RESET_LIMIT_MS);
-        Cluster.awaitNothingLeft(20_000, admin, group, topic, QUEUES);
+        Cluster.awaitNothingLeft(120_000, admin, group, topic, QUEUES);
     }
 
     private void resetStopped() throws Exception {
         consumer.shutdown();
         send(MESSAGES);
         admin.resetOffsetByTimestamp(topic, group, -1L, true);
-        Cluster.awaitNothingLeft(20_000, admin, group, topic, QUEUES);
+        Cluster.awaitNothingLeft(120_000, admin, group, topic, QUEUES);
         consumer = cluster.consumer(group);
         received = Received.start(consumer, topic, "*");
         SendResult next = producer.send(new Message(topic, "next".getBytes(UTF_8)));
