@@ -22,7 +22,7 @@ use crate::replication::{
 };
 
 /// A test that waits longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the members of a cluster have in common.
 #[derive(Clone, Copy)]
@@ -33,7 +33,17 @@ pub struct Settings {
     pub entry_bytes_target: usize,
     pub waiting_proposals_max: usize,
     pub doubt_wait_ms: u64,
+    pub election_timeout_ms: u64,
+    /// Zero: all members share a machine, so whose disk is slow says nothing.
+    pub slow_sync_ms: u64,
     pub unapplied_bytes_max: usize,
+}
+
+impl Settings {
+    /// For tests in which that time passes.
+    pub fn with_short_election_timeout() -> Settings {
+        Settings { election_timeout_ms: 2000, ..Settings::default() }
+    }
 }
 
 impl Default for Settings {
@@ -45,6 +55,9 @@ impl Default for Settings {
             entry_bytes_target: 64 << 10,
             waiting_proposals_max: 64 << 10,
             doubt_wait_ms: 0,
+            // Longer than an overloaded machine lets anybody starve; deaths are noticed by connections.
+            election_timeout_ms: 5000,
+            slow_sync_ms: 0,
             unapplied_bytes_max: 64 << 20,
         }
     }
@@ -56,7 +69,7 @@ pub struct Member {
 }
 
 pub struct Cluster<D: Disk = RealDisk> {
-    settings: Settings,
+    pub settings: Settings,
     dir: TempDir,
     disks: BTreeMap<u64, D>,
     /// How often each machine lost power.
@@ -132,13 +145,19 @@ impl<D: Disk> Cluster<D> {
         &self.disks[&id]
     }
 
+    /// Another for each cluster: a test that runs beside this one may be given a port that a member just
+    /// gave up, while the others still try to reach it there.
+    pub fn name(&self) -> String {
+        self.dir.path().display().to_string()
+    }
+
     pub fn log_dir(&self, id: u64) -> PathBuf {
         self.dir.path().join(format!("n{id}"))
     }
 
     pub fn open_log(&self, id: u64) -> Log<D> {
         let voters = (1..=self.settings.members).collect();
-        let mut options = LogOptions::new("test", "group", &format!("n{id}"), voters);
+        let mut options = LogOptions::new(&self.name(), "group", &format!("n{id}"), voters);
         options.segment_bytes = self.settings.segment_bytes;
         options.prepare_ahead_bytes = self.settings.segment_bytes;
         options.boot = self.boots.get(&id).copied().unwrap_or(0).to_string();
@@ -148,7 +167,7 @@ impl<D: Disk> Cluster<D> {
     pub async fn options(&self, id: u64) -> ReplicaOptions {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut options = ReplicaOptions::new("test", "group", id, Listen::Bound(listener));
+        let mut options = ReplicaOptions::new(&self.name(), "group", id, Listen::Bound(listener));
         for (&(from, to), link) in &self.links {
             if to == id {
                 link.lead_to(address);
@@ -158,8 +177,8 @@ impl<D: Disk> Cluster<D> {
             }
         }
         options.client_addr = format!("client-of-{id}:10911");
-        // Longer than an overloaded machine lets anybody starve; deaths are noticed by connections.
-        options.election_timeout_ms = 2000;
+        options.election_timeout_ms = self.settings.election_timeout_ms;
+        options.slow_sync_ms = self.settings.slow_sync_ms;
         options.flush_mode = self.settings.flush_mode;
         options.doubt_wait_ms = self.settings.doubt_wait_ms;
         options.unapplied_bytes_max = self.settings.unapplied_bytes_max;
@@ -204,9 +223,31 @@ impl<D: Disk> Cluster<D> {
         member.state
     }
 
+    /// Ends all members at once, so that nobody is elected by those that are left.
+    pub async fn kill_all(&mut self) {
+        self.members.values().for_each(|member| member.handle.abort());
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.kill(id).await;
+        }
+    }
+
     pub async fn stop(&mut self, id: u64) {
         let member = self.members.remove(&id).unwrap();
         within("an orderly stop", member.handle.shutdown()).await;
+    }
+
+    /// The links of a member, in both directions.
+    pub fn links_of(&self, id: u64) -> impl Iterator<Item = &Link> {
+        let of = move |(from, to): &(u64, u64)| *from == id || *to == id;
+        self.links.iter().filter(move |(ends, _)| of(ends)).map(|(_, link)| link)
+    }
+
+    fn links_between(&self, one: u64, other: u64) -> [&Link; 2] {
+        [&self.links[&(one, other)], &self.links[&(other, one)]]
+    }
+
+    pub fn mend(&self, one: u64, other: u64) {
+        self.links_between(one, other).iter().for_each(|link| link.mend());
     }
 
     /// The member that serves, once there is one among those that run.

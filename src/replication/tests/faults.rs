@@ -5,10 +5,19 @@ use std::collections::BTreeSet;
 use raft_log::Fatal;
 use raft_log::fault::{Loss, SimDisk};
 
-use super::app::Append;
+use super::app::{Answer, Append};
 use super::cluster::{Cluster, Settings, within};
 use super::{append_many, values};
 use crate::replication::machine::Refusal;
+
+/// Proposes once and waits for the outcome, which may be that the member takes nothing any more.
+async fn try_append(cluster: &Cluster<SimDisk>, id: u64, value: u64) -> Answer {
+    let (proposal, answer) = Append::new(value, 100);
+    match cluster.handle(id).propose(proposal) {
+        Ok(()) => within("an answer", answer).await.expect("every proposal is answered"),
+        Err((_, refusal)) => Err(refusal),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_ends_the_member_and_nothing_more_is_acknowledged() {
@@ -19,7 +28,9 @@ async fn a_failed_sync_ends_the_member_and_nothing_more_is_acknowledged() {
     cluster.leader().await;
     assert_eq!(append_many(&cluster, 1, 0, 100, 100).await.len(), 100);
     disk.fail_sync(1);
-    assert_eq!(cluster.append(1, 100, 100).await, Err(Refusal::Unknown));
+    // It may have met the failure before it was asked: it also syncs now and then by itself.
+    let outcome = try_append(&cluster, 1, 100).await;
+    assert!(matches!(outcome, Err(Refusal::Unknown | Refusal::ShuttingDown)), "{outcome:?}");
     let mut status = cluster.handle(1).status();
     within("the member's end", async { while status.changed().await.is_ok() {} }).await;
     let (late, _answer) = Append::new(101, 100);
@@ -36,13 +47,13 @@ async fn a_leader_whose_disk_fails_is_replaced() {
     append_many(&cluster, leader, 0, 100, 100).await;
     cluster.disk(leader).fail_sync(1);
     // The others may still commit it: then it is acknowledged, and must stay.
-    let outcome = cluster.append(leader, 100, 100).await;
+    let outcome = try_append(&cluster, leader, 100).await;
     let next = cluster.leader_except(leader).await;
     assert_eq!(append_many(&cluster, next, 200, 10, 100).await.len(), 10);
     assert_eq!(*cluster.fatal.lock(), [Fatal::FsyncFailed]);
     let have: BTreeSet<u64> = values(&cluster, next).into_iter().collect();
     let kept = have.contains(&100);
-    assert!(kept || outcome == Err(Refusal::Unknown), "{outcome:?}");
+    assert!(kept || outcome.is_err(), "{outcome:?}");
     assert!((0..100).all(|value| have.contains(&value)));
 }
 

@@ -2,13 +2,14 @@
 //! lost, and they come back by themselves.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use raft::Storage as _;
 use raft_log::{Disk, RealDisk, Standing};
-
 use tokio::time::{Duration, timeout};
 
 use super::cluster::{Cluster, Settings};
+use super::proxy::Link;
 use super::{append_many, values};
 use crate::replication::standing::NOBODY;
 use crate::replication::{PeerState, ReplicaStatus, Role};
@@ -37,12 +38,28 @@ impl<D: Disk> Cluster<D> {
 }
 
 /// A member stands for election, again and again, and nobody is elected for longer than the longest
-/// election timeout of these tests.
+/// time after which a member does that.
 pub async fn stands_in_vain<D: Disk>(cluster: &Cluster<D>, id: u64) {
     let candidate = |status: &ReplicaStatus| status.role == Role::Candidate;
     cluster.wait_status(id, "an election", candidate).await;
-    let elected = timeout(Duration::from_millis(4_500), cluster.leader()).await;
+    let longest = Duration::from_millis(2 * cluster.settings.election_timeout_ms + 500);
+    let elected = timeout(longest, cluster.leader()).await;
     assert!(elected.is_err(), "elected without what was acknowledged: {elected:?}");
+}
+
+/// The group goes on, and a member that had forgotten something takes part again.
+pub async fn goes_on<D: Disk>(cluster: &Cluster<D>, forgot: u64) {
+    let serving = cluster.leader().await;
+    cluster.converge(serving).await;
+    cluster.wait_whole(forgot).await;
+}
+
+/// The same, and everybody has these values.
+pub async fn all_have<D: Disk>(cluster: &Cluster<D>, forgot: u64, wanted: Range<u64>) {
+    goes_on(cluster, forgot).await;
+    for id in 1..=3 {
+        assert_eq!(values(cluster, id), wanted.clone().collect::<Vec<_>>(), "member {id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,22 +138,19 @@ async fn a_leader_that_loses_its_disk_comes_back_as_a_follower() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_only_other_copy_is_away_nobody_is_elected_without_it() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(Settings::with_short_election_timeout()).await;
     let leader = cluster.leader().await;
     append_many(&cluster, leader, 0, 100, 100).await;
     cluster.converge(leader).await;
     let [lost, behind] = cluster.others(leader)[..] else { unreachable!("three members") };
-    for (_, link) in cluster.links.iter().filter(|((from, to), _)| *from == behind || *to == behind)
-    {
-        link.cut();
-    }
+    cluster.links_of(behind).for_each(Link::cut);
     // On the leader and on the member that is about to lose it, and nowhere else.
     let acknowledged = append_many(&cluster, leader, 100, 100, 100).await;
     assert_eq!(acknowledged.len(), 100);
     cluster.kill(leader).await;
     cluster.kill(lost).await;
     cluster.wipe(lost);
-    cluster.links.values().for_each(super::proxy::Link::mend);
+    cluster.links.values().for_each(Link::mend);
     cluster.start_member(lost).await;
     cluster.wait_recovering(lost).await;
     stands_in_vain(&cluster, behind).await;
@@ -148,12 +162,7 @@ async fn while_the_only_other_copy_is_away_nobody_is_elected_without_it() {
     assert_eq!(cluster.handle(lost).status().borrow().role, Role::Recovering);
 
     cluster.start_member(leader).await;
-    let serving = cluster.leader().await;
-    cluster.converge(serving).await;
-    cluster.wait_whole(lost).await;
-    for id in 1..=3 {
-        assert_eq!(values(&cluster, id), (0..200).collect::<Vec<_>>(), "member {id}");
-    }
+    all_have(&cluster, lost, 0..200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,6 +23,7 @@ use super::wire::{FrameBuffer, Hello, MAGIC, PROTOCOL_VERSION, Welcome};
 use super::{FlushMode, PeerState, Role};
 use app::{Append, Shared, State};
 use cluster::{Cluster, Settings, within};
+use proxy::Link;
 
 fn values<D: Disk>(cluster: &Cluster<D>, id: u64) -> Vec<u64> {
     cluster.members[&id].state.lock().values.clone()
@@ -67,9 +68,7 @@ async fn three_members_elect_append_and_have_identical_logs() {
             "as member {id} sees it"
         );
     }
-    for id in 1..=3 {
-        cluster.kill(id).await;
-    }
+    cluster.kill_all().await;
     let first = cluster.entries(1);
     assert!(first.len() > 100 && first.len() < 5_000, "batched: {} entries", first.len());
     assert_eq!(first, cluster.entries(2));
@@ -78,7 +77,10 @@ async fn three_members_elect_append_and_have_identical_logs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_leader_is_replaced_at_once_and_nothing_acknowledged_is_lost() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    // What waits for that is noticed on any machine.
+    let election_timeout_ms = 20_000;
+    let settings = Settings { election_timeout_ms, ..Settings::default() };
+    let mut cluster = Cluster::start(settings).await;
     let mut acknowledged = BTreeSet::new();
     let mut took = Vec::new();
     for round in 0..5 {
@@ -109,7 +111,7 @@ async fn a_dead_leader_is_replaced_at_once_and_nothing_acknowledged_is_lost() {
     }
     took.sort();
     println!("from kill to serving: {took:?}");
-    assert!(took[2] < Duration::from_millis(300), "median of {took:?}");
+    assert!(took[2] < Duration::from_millis(election_timeout_ms / 2), "median of {took:?}");
     let leader = cluster.leader().await;
     for id in 1..=3 {
         assert_eq!(values(&cluster, id), values(&cluster, leader), "member {id}");
@@ -163,14 +165,14 @@ async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
         .await;
     cluster.start_member(follower).await;
     cluster.converge(leader).await;
-    let mut first_positions = BTreeSet::new();
     for id in 1..=3 {
         assert_eq!(values(&cluster, id), (0..1020).collect::<Vec<_>>(), "member {id}");
-        let first_position = cluster.handle(id).status().borrow().first_position;
-        assert_eq!(first_position, Position(256 << 10), "member {id}");
-        first_positions.insert(first_position);
+        cluster
+            .wait_status(id, "all members' logs to begin at the same position", |status| {
+                status.first_position == Position(256 << 10)
+            })
+            .await;
     }
-    assert_eq!(first_positions.len(), 1, "all members' logs begin at the same position");
     assert_eq!(cluster.members[&follower].state.lock().restored, 1);
     // And it starts again from what it installed, with a machine that knows nothing.
     cluster.kill(follower).await;
@@ -178,16 +180,16 @@ async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
     cluster.start_member(follower).await;
     cluster.converge(leader).await;
     assert_eq!(values(&cluster, follower), (0..1030).collect::<Vec<_>>());
-    for id in 1..=3 {
-        cluster.kill(id).await;
-    }
+    cluster.kill_all().await;
     assert_eq!(cluster.entries(1), cluster.entries(2));
     assert_eq!(cluster.entries(2), cluster.entries(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_on_request_and_on_shutdown() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    // A handover has as long as that.
+    let settings = Settings { election_timeout_ms: 20_000, ..Settings::default() };
+    let mut cluster = Cluster::start(settings).await;
     let leader = cluster.leader().await;
     append_many(&cluster, leader, 0, 100, 100).await;
     let to = (1..=3).find(|&id| id != leader).unwrap();
@@ -216,10 +218,7 @@ async fn a_leader_cut_off_abandons_what_is_in_flight_as_unknown() {
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
     append_many(&cluster, leader, 0, 10, 100).await;
-    for (_, link) in cluster.links.iter().filter(|((from, to), _)| *from == leader || *to == leader)
-    {
-        link.cut();
-    }
+    cluster.links_of(leader).for_each(Link::cut);
     let lost = cluster.propose(leader, 1000, 100).await;
     let reader = cluster.handle(leader).clone();
     let read = tokio::spawn(async move { reader.read_index().await });
@@ -232,9 +231,7 @@ async fn a_leader_cut_off_abandons_what_is_in_flight_as_unknown() {
         let state = cluster.members[&leader].state.lock();
         assert_eq!((state.begun.len(), state.ended), (1, 1));
     }
-    for link in cluster.links.values() {
-        link.mend();
-    }
+    cluster.links.values().for_each(Link::mend);
     cluster.converge(next).await;
     for id in 1..=3 {
         assert_eq!(values(&cluster, id), (0..=10).collect::<Vec<_>>(), "member {id}");
@@ -333,7 +330,7 @@ async fn knock(cluster: &Cluster, change: impl FnOnce(&mut Hello)) -> Option<Str
     let mut hello = Hello {
         magic: MAGIC,
         version: PROTOCOL_VERSION,
-        cluster: "test".to_owned(),
+        cluster: cluster.name(),
         group: "group".to_owned(),
         member: 2,
         to: 1,
@@ -367,7 +364,7 @@ async fn strangers_and_impostors_are_refused_with_the_reason() {
         async move { within("an answer", knock(cluster, change)).await.unwrap_or_default() }
     };
     let wrong_cluster = refusal(|hello| hello.cluster = "other".to_owned()).await;
-    assert_eq!(wrong_cluster, "this is cluster test, not other");
+    assert_eq!(wrong_cluster, format!("this is cluster {}, not other", cluster.name()));
     let wrong_group = refusal(|hello| hello.group = "other".to_owned()).await;
     assert_eq!(wrong_group, "this is group group, not other");
     let wrong_version = refusal(|hello| hello.version = 99).await;
