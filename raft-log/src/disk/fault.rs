@@ -4,10 +4,13 @@
 //! power is lost every unsynced sector is lost or kept by itself. Names are durable only after a sync
 //! of their directory; unsynced creations, renames and removals are each lost or kept. A sync that
 //! fails leaves its sectors clean and not durable, so that a later sync succeeds without them: what
-//! Linux does. Everything is counted in disk calls, so power can be cut at any of them, and the same
-//! calls with the same seed give the same disk.
+//! Linux does. A page may become unreadable, until all of it is written at once and that write reaches the
+//! medium; a write of a part of it has to read the rest first, and fails. Everything is counted in disk
+//! calls, so power can be cut at any of them, and the same calls with the same seed give the same disk.
 //!
 //! Invariant: it is never kinder than the contract of [`Disk`], and never breaks it unless told to.
+
+mod inode;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use self::inode::Inode;
 use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES};
 
 const SECTOR_BYTES: usize = 512;
@@ -50,68 +54,6 @@ impl Dice {
 
     fn coin(&mut self) -> bool {
         self.roll() & 1 == 1
-    }
-}
-
-#[derive(Default)]
-struct Inode {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors written since the last sync.
-    dirty: BTreeSet<usize>,
-    /// Blocks that take up space.
-    allocated: BTreeSet<usize>,
-}
-
-impl Inode {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.live.len() < end {
-            self.live.resize(end, 0);
-        }
-        self.live[offset..end].copy_from_slice(bytes);
-        self.dirty.extend(offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
-    }
-
-    fn keep_sector(&mut self, sector: usize) {
-        let begin = sector * SECTOR_BYTES;
-        let end = (begin + SECTOR_BYTES).min(self.live.len());
-        if begin < end {
-            if self.durable.len() < end {
-                self.durable.resize(end, 0);
-            }
-            self.durable[begin..end].copy_from_slice(&self.live[begin..end]);
-        }
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.live.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            self.keep_sector(sector);
-        }
-    }
-
-    fn lose_power(&mut self, loss: Loss, dice: &mut Dice) {
-        match loss {
-            Loss::All => {}
-            Loss::Nothing => return,
-            Loss::Torn(_) => match dice.roll() % 4 {
-                0 => {}
-                1 => self.sync(),
-                _ => {
-                    if dice.coin() {
-                        self.durable.resize(self.live.len(), 0);
-                    }
-                    for sector in std::mem::take(&mut self.dirty) {
-                        if dice.coin() {
-                            self.keep_sector(sector);
-                        }
-                    }
-                }
-            },
-        }
-        self.dirty.clear();
-        self.live = self.durable.clone();
     }
 }
 
@@ -236,6 +178,9 @@ impl World {
             self.file(inode).write(&bytes[..bytes.len() / 2], offset);
             return Err(eio());
         }
+        if self.file(inode).would_read_unreadable(offset, bytes.len()) {
+            return Err(unreadable());
+        }
         let fits = self.allocate(inode, offset, bytes.len());
         self.file(inode).write(&bytes[..fits], offset);
         if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
@@ -251,8 +196,11 @@ impl World {
                 return Err(eio());
             }
         }
-        let live = &self.inodes[&inode].live;
         let begin = usize::try_from(offset).map_err(io::Error::other)?;
+        if self.inodes[&inode].is_unreadable(begin, buffer.len()) {
+            return Err(unreadable());
+        }
+        let live = &self.inodes[&inode].live;
         let bytes = live.get(begin..begin + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
         Ok(())
@@ -285,6 +233,11 @@ struct Injected;
 
 fn eio() -> io::Error {
     io::Error::other(Injected)
+}
+
+/// What the kernel says of a sector that its device cannot read.
+fn unreadable() -> io::Error {
+    rustix::io::Errno::IO.into()
 }
 
 /// Whether the error is one that a test or simulation asked for, other than a loss of power.
@@ -430,6 +383,27 @@ impl SimDisk {
     /// Makes reads that touch these bytes fail.
     pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
         self.world().bad_ranges.push((path.to_path_buf(), range));
+    }
+
+    /// Makes the page of a file in which a byte lies unreadable, until it is written whole and synced. What a
+    /// cache had of it is gone. False when there is no such byte.
+    pub fn lose_page(&self, path: &Path, offset: u64) -> bool {
+        let mut world = self.world();
+        let Some(inode) = world.names.get(path.as_os_str()).copied() else { return false };
+        let (file, at) = (world.file(inode), offset as usize);
+        if at >= file.live.len() {
+            return false;
+        }
+        file.unreadable.insert(at / BLOCK_BYTES);
+        file.rewritten.remove(&(at / BLOCK_BYTES));
+        true
+    }
+
+    /// Whether the medium lacks some page of a file.
+    pub fn has_lost_pages(&self, path: &Path) -> bool {
+        let world = self.world();
+        let inode = world.names.get(path.as_os_str());
+        inode.is_some_and(|inode| !world.inodes[inode].unreadable.is_empty())
     }
 
     /// Bounds the space that files may take beyond what they take now, in blocks of 4096 bytes; `None`
