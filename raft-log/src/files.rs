@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_unreadable};
 use crate::error::{IoContext, LogError};
 
 pub(crate) const IDENTITY: &str = "identity";
@@ -107,6 +107,17 @@ pub(crate) fn read_all<D: Disk>(disk: &D, path: &Path) -> Result<Vec<u8>, LogErr
     let mut content = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
     file.read_at(&mut content, 0).during("read", path)?;
     Ok(content)
+}
+
+/// [`read_all`] of a file that may be lost; none when the disk cannot read it.
+pub(crate) fn read_if_readable<D: Disk>(
+    disk: &D,
+    path: &Path,
+) -> Result<Option<Vec<u8>>, LogError> {
+    match read_all(disk, path) {
+        Err(LogError::Io { source, .. }) if is_unreadable(&source) => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 pub(crate) fn exists<D: Disk>(disk: &D, path: &Path) -> Result<bool, LogError> {

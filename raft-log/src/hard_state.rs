@@ -3,11 +3,12 @@
 //! Invariants: the slot that was last made durable is never written to, so a torn write costs at
 //! most what was not yet durable; term and vote never go backwards past a finished sync; the stored
 //! commit never exceeds what the log held durably when it was written, so a log that is found
-//! shorter than the commit was damaged, not torn.
+//! shorter than the commit was damaged, not torn. A slot that the disk cannot read may have held a newer
+//! vote than the other one, so it is told.
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, PAGE_BYTES, read_or_lost};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
@@ -64,6 +65,13 @@ pub fn term_and_vote(file: &[u8]) -> Option<(Term, u64)> {
     Some((Term(newest.term), newest.vote))
 }
 
+/// Writes a slot's whole page: nothing has to be read for that, so a bad sector does not prevent it.
+fn write_slot<F: DiskFile>(file: &F, slot: usize, bytes: &[u8; SLOT_BYTES]) -> std::io::Result<()> {
+    let mut page = [0; PAGE_BYTES as usize];
+    page[..SLOT_BYTES].copy_from_slice(bytes);
+    file.write_at(&page, SLOT_OFFSETS[slot])
+}
+
 /// The file, open.
 pub(crate) struct HardStateFile<F> {
     file: F,
@@ -72,6 +80,8 @@ pub(crate) struct HardStateFile<F> {
     durable_slot: usize,
     durable: HardStateValue,
     written: HardStateValue,
+    /// The disk cannot read the other slot.
+    other_lost: bool,
 }
 
 impl<F: DiskFile> HardStateFile<F> {
@@ -81,9 +91,10 @@ impl<F: DiskFile> HardStateFile<F> {
         let value = HardStateValue::default();
         let file = files::replace(disk, dir, &path, |file| {
             file.set_len(FILE_BYTES)?;
-            file.write_at(&encode_slot(1, value), SLOT_OFFSETS[0])
+            write_slot(file, 0, &encode_slot(1, value))
         })?;
-        Ok(Self { file, path, sequence: 1, durable_slot: 0, durable: value, written: value })
+        let (sequence, durable_slot, other_lost) = (1, 0, false);
+        Ok(Self { file, path, sequence, durable_slot, durable: value, written: value, other_lost })
     }
 
     /// None when there is no file, or one without a whole slot: the votes are gone.
@@ -97,9 +108,10 @@ impl<F: DiskFile> HardStateFile<F> {
             return Ok(None);
         }
         let mut found: Option<(usize, u64, HardStateValue)> = None;
+        let mut other_lost = false;
         for (slot, offset) in SLOT_OFFSETS.into_iter().enumerate() {
             let mut bytes = [0; SLOT_BYTES];
-            file.read_at(&mut bytes, offset).during("read", &path)?;
+            other_lost |= !read_or_lost(&file, &mut bytes, offset).during("read", &path)?;
             if let Some((sequence, value)) = decode_slot(&bytes)
                 && found.is_none_or(|(_, newest, _)| sequence > newest)
             {
@@ -111,9 +123,24 @@ impl<F: DiskFile> HardStateFile<F> {
         // sync it counts as clean there: only what is written again is sure to reach the disk. The bytes
         // stay the same, so that a torn write changes nothing.
         let bytes = encode_slot(sequence, durable);
-        file.write_at(&bytes, SLOT_OFFSETS[durable_slot]).during("rewrite", &path)?;
+        write_slot(&file, durable_slot, &bytes).during("rewrite", &path)?;
         file.sync_now().map_err(|source| LogError::sync(&path, source))?;
-        Ok(Some(Self { file, path, sequence, durable_slot, durable, written: durable }))
+        let written = durable;
+        Ok(Some(Self { file, path, sequence, durable_slot, durable, written, other_lost }))
+    }
+
+    /// Whether one of the slots, perhaps the newer one, is lost.
+    pub(crate) fn lacks_a_slot(&self) -> bool {
+        self.other_lost
+    }
+
+    /// Makes the lost slot one that holds nothing.
+    pub(crate) fn renew_lost_slot(&mut self) -> Result<(), LogError> {
+        let nothing = [0; SLOT_BYTES];
+        write_slot(&self.file, 1 - self.durable_slot, &nothing).during("renew", &self.path)?;
+        self.file.sync_now().map_err(|source| LogError::sync(&self.path, source))?;
+        self.other_lost = false;
+        Ok(())
     }
 
     pub(crate) fn durable(&self) -> HardStateValue {
@@ -128,7 +155,7 @@ impl<F: DiskFile> HardStateFile<F> {
         if value != self.written {
             let slot = 1 - self.durable_slot;
             let bytes = encode_slot(self.sequence + 1, value);
-            self.file.write_at(&bytes, SLOT_OFFSETS[slot]).during("write", &self.path)?;
+            write_slot(&self.file, slot, &bytes).during("write", &self.path)?;
             self.sequence += 1;
             self.written = value;
         }

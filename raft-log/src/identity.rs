@@ -87,7 +87,7 @@ impl Identity {
         if !files::exists(disk, &path)? {
             return Ok(None);
         }
-        let content = files::read_all(disk, &path)?;
+        let content = files::read_if_readable(disk, &path)?.unwrap_or_default();
         match std::str::from_utf8(&content).ok().and_then(Self::decode) {
             Some(identity) => Ok(Some(identity)),
             None => Err(LogError::corrupt(&path, 0, "the identity file cannot be read")),

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::disk::{Disk, DiskFile, DiskMap};
+use crate::disk::{Disk, DiskFile, DiskMap, read_or_lost};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
@@ -189,10 +189,11 @@ impl<D: Disk> SealedIndex<D> {
         let file = disk.open(&path).during("open", &path)?;
         let bytes = file.len().during("measure", &path)?;
         let mut head = [0; HEADER_BYTES];
-        if bytes < HEADER_BYTES as u64 {
+        if bytes < HEADER_BYTES as u64
+            || !read_or_lost(&file, &mut head, 0).during("read", &path)?
+        {
             return Ok(None);
         }
-        file.read_at(&mut head, 0).during("read", &path)?;
         let Some(header) = IndexHeader::decode(&head) else { return Ok(None) };
         let expected = header
             .count
@@ -201,8 +202,23 @@ impl<D: Disk> SealedIndex<D> {
         if expected != Some(bytes) || header.segment != segment || header.count == 0 {
             return Ok(None);
         }
-        let sealed = Self { header, map: file.map(bytes).during("map", &path)? };
-        let whole = (0..header.count).all(|nth| sealed.get(nth).is_some());
-        Ok(whole.then_some(sealed))
+        // Through the file first: a bad sector under a map is a signal.
+        let mut buffer = vec![0; RECORDS_PER_WRITE * RECORD_BYTES];
+        let (mut at, mut index) = (HEADER_BYTES as u64, header.base_index);
+        while at < bytes {
+            let step = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(buffer.len());
+            let records = &mut buffer[..step];
+            if !read_or_lost(&file, records, at).during("read", &path)? {
+                return Ok(None);
+            }
+            for record in records.chunks_exact(RECORD_BYTES) {
+                if decode_record(index, record).is_none() {
+                    return Ok(None);
+                }
+                index += 1;
+            }
+            at += step as u64;
+        }
+        Ok(Some(Self { header, map: file.map(bytes).during("map", &path)? }))
     }
 }

@@ -62,7 +62,8 @@ pub(crate) fn finish<D: Disk>(
     if !files::exists(disk, &path)? {
         return Ok(());
     }
-    let Some(position) = decode_marker(&files::read_all(disk, &path)?) else {
+    let marker = files::read_if_readable(disk, &path)?.unwrap_or_default();
+    let Some(position) = decode_marker(&marker) else {
         return Err(LogError::corrupt(&path, 0, "the marker of an installation is damaged"));
     };
     drop(carry_out(disk, dir, segment_bytes, position, hard_state)?);

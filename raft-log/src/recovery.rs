@@ -154,16 +154,25 @@ fn memory<D: Disk>(
     boot: &str,
 ) -> Result<(HardStateFile<D::File>, Standing), LogError> {
     let standing = unsynced::judge(disk, dir, Standing::load(disk, dir)?, boot)?;
-    if let Some(hard_state) = HardStateFile::open(disk, dir)? {
-        return Ok((hard_state, standing));
-    }
+    let found = HardStateFile::open(disk, dir)?;
+    let found = match found {
+        Some(hard_state) if !hard_state.lacks_a_slot() => return Ok((hard_state, standing)),
+        found => found,
+    };
     let standing = standing.without_votes();
     tracing::error!(
         dir = %dir.display(), ?standing,
         "the hard state is damaged: the votes that this member gave are lost"
     );
     standing.store(disk, dir)?;
-    Ok((HardStateFile::create(disk, dir)?, standing))
+    match found {
+        // The older slot, perhaps; but its numbers were true once.
+        Some(mut hard_state) => {
+            hard_state.renew_lost_slot()?;
+            Ok((hard_state, standing))
+        }
+        None => Ok((HardStateFile::create(disk, dir)?, standing)),
+    }
 }
 
 /// Creates an empty log in a directory that holds none. The identity comes last: a directory with
@@ -505,6 +514,9 @@ impl<D: Disk> Recovery<'_, D> {
                 tracing::warn!(segment = segment.start, tail, "torn tail of the log cut");
             }
             segment.set_data_end(tail);
+        }
+        for held in &table.segments {
+            held.segment.renew_lost_trailer()?;
         }
         for scanned in &self.scanned {
             // What a witness vouches for was durable; the rest may never have been, even though the

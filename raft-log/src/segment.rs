@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile, PAGE_BYTES};
+use crate::disk::{Disk, DiskFile, PAGE_BYTES, read_or_lost};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
@@ -83,6 +83,8 @@ pub(crate) struct Segment<D: Disk> {
     claims: Mutex<Claims>,
     filled: Condvar,
     witness_sequence: AtomicU64,
+    /// The trailer was found unreadable.
+    trailer_lost: bool,
 }
 
 impl<D: Disk> Segment<D> {
@@ -97,7 +99,7 @@ impl<D: Disk> Segment<D> {
         }
         file.sync_now().map_err(|source| LogError::sync(&path, source))?;
         files::sync_dir(disk, dir)?;
-        Self::around(file, path, start, bytes, 0, 0)
+        Self::around(file, path, start, bytes, 0, Slots::default())
     }
 
     /// Gives a new file its length and allocates the trailer.
@@ -110,9 +112,8 @@ impl<D: Disk> Segment<D> {
     pub(crate) fn open(disk: &D, dir: &Path, start: u64, bytes: u64) -> Result<Self, LogError> {
         let path = files::segment_path(dir, start);
         let file = disk.open(&path).during("open", &path)?;
-        let newest = read_slots(&file, bytes).during("read", &path)?;
-        let sequence = newest.map_or(0, |(sequence, _)| sequence);
-        Self::around(file, path, start, bytes, bytes, sequence)
+        let slots = read_slots(&file, bytes).during("read", &path)?;
+        Self::around(file, path, start, bytes, bytes, slots)
     }
 
     /// A copy of the first `keep` bytes of `self` under the same name, zeros behind them.
@@ -137,7 +138,8 @@ impl<D: Disk> Segment<D> {
             let slot = WITNESS_OFFSETS[(sequence % 2) as usize];
             file.write_at(&encode_witness(sequence, witness), self.bytes + slot)
         })?;
-        Self::around(file, self.path.clone(), self.start, self.bytes, keep, sequence)
+        let slots = Slots { newest: Some((sequence, witness)), lost: false };
+        Self::around(file, self.path.clone(), self.start, self.bytes, keep, slots)
     }
 
     fn around(
@@ -146,7 +148,7 @@ impl<D: Disk> Segment<D> {
         start: u64,
         bytes: u64,
         data_end: u64,
-        witness_sequence: u64,
+        slots: Slots,
     ) -> Result<Self, LogError> {
         let map = file.map(bytes).during("map", &path)?;
         Ok(Self {
@@ -158,7 +160,8 @@ impl<D: Disk> Segment<D> {
             prepared_to: AtomicU64::new(data_end),
             claims: Mutex::new(Claims { to: data_end, filling: None }),
             filled: Condvar::new(),
-            witness_sequence: AtomicU64::new(witness_sequence),
+            witness_sequence: AtomicU64::new(slots.newest.map_or(0, |(sequence, _)| sequence)),
+            trailer_lost: slots.lost,
         })
     }
 
@@ -256,7 +259,8 @@ impl<D: Disk> Segment<D> {
         Ok(())
     }
 
-    /// Overwrites by zeros whatever is not zero from `offset` on. Says whether there was anything.
+    /// Overwrites by zeros whatever is not zero, or cannot be read, from `offset` on. Says whether there was
+    /// anything.
     pub(crate) fn clear_from(&self, offset: u64) -> Result<bool, LogError> {
         let mut buffer = vec![0; STEP_BYTES as usize];
         let (mut at, mut cleared) = (offset, false);
@@ -264,22 +268,33 @@ impl<D: Disk> Segment<D> {
             if data >= self.bytes {
                 break;
             }
-            let step = &mut buffer[..STEP_BYTES.min(self.bytes - data) as usize];
-            self.file.read_at(step, data).during("read", &self.path)?;
-            if step.iter().any(|&byte| byte != 0) {
-                let end = data + step.len() as u64;
+            // Up to where a page ends: a page that cannot be read is written whole.
+            let end = (data + 1).next_multiple_of(STEP_BYTES).min(self.bytes);
+            let step = &mut buffer[..(end - data) as usize];
+            let there = read_or_lost(&self.file, step, data).during("read", &self.path)?;
+            if !there || step.iter().any(|&byte| byte != 0) {
                 self.file.write_zeros(data..end).during("clear", &self.path)?;
                 cleared = true;
             }
-            at = data + step.len() as u64;
+            at = end;
         }
         Ok(cleared)
     }
 
     /// The newest witness in the trailer.
     pub(crate) fn witness(&self) -> Result<Option<Witness>, LogError> {
-        let newest = read_slots(&self.file, self.bytes).during("read", &self.path)?;
-        Ok(newest.map(|(_, witness)| witness))
+        let slots = read_slots(&self.file, self.bytes).during("read", &self.path)?;
+        Ok(slots.newest.map(|(_, witness)| witness))
+    }
+
+    /// Makes a trailer that cannot be read one without a witness: it can be written again then.
+    pub(crate) fn renew_lost_trailer(&self) -> Result<(), LogError> {
+        if !self.trailer_lost {
+            return Ok(());
+        }
+        let trailer = self.bytes..self.bytes + TRAILER_BYTES;
+        self.file.write_zeros(trailer).during("renew the trailer of", &self.path)?;
+        self.sync()
     }
 
     /// Writes a witness into the older slot; the next sync makes it durable.
@@ -299,16 +314,24 @@ impl<D: Disk> Segment<D> {
     }
 }
 
-fn read_slots<F: DiskFile>(file: &F, bytes: u64) -> std::io::Result<Option<(u64, Witness)>> {
-    let mut newest: Option<(u64, Witness)> = None;
+/// What a trailer holds.
+#[derive(Default)]
+struct Slots {
+    newest: Option<(u64, Witness)>,
+    /// The disk cannot read it.
+    lost: bool,
+}
+
+fn read_slots<F: DiskFile>(file: &F, bytes: u64) -> std::io::Result<Slots> {
+    let (mut newest, mut lost): (Option<(u64, Witness)>, _) = (None, false);
     for offset in WITNESS_OFFSETS {
         let mut slot = [0; WITNESS_BYTES];
-        file.read_at(&mut slot, bytes + offset)?;
+        lost |= !read_or_lost(file, &mut slot, bytes + offset)?;
         if let Some((sequence, witness)) = decode_witness(&slot)
             && newest.is_none_or(|(other, _)| sequence > other)
         {
             newest = Some((sequence, witness));
         }
     }
-    Ok(newest)
+    Ok(Slots { newest, lost })
 }

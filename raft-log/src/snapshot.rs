@@ -230,7 +230,7 @@ impl<D: Disk> SnapshotStore<D> {
         if !files::exists(&self.inner.disk, &path)? {
             return Ok(None);
         }
-        let content = files::read_all(&self.inner.disk, &path)?;
+        let content = files::read_if_readable(&self.inner.disk, &path)?.unwrap_or_default();
         match BoundarySnapshot::decode(Bytes::from(content)) {
             Ok(snapshot) if snapshot.boundary.position == position => Ok(Some(snapshot)),
             Ok(_) => Err(LogError::corrupt(&path, position.0, "the snapshot is for elsewhere")),
@@ -282,7 +282,7 @@ pub(crate) fn boundary_of<D: Disk>(
     position: u64,
 ) -> Result<Option<(Boundary, ConfState)>, LogError> {
     let path = files::snapshot_path(dir, position);
-    let content = files::read_all(disk, &path)?;
+    let content = files::read_if_readable(disk, &path)?.unwrap_or_default();
     match BoundarySnapshot::decode(Bytes::from(content)) {
         Ok(snapshot) if snapshot.boundary.position.0 == position => {
             Ok(Some((snapshot.boundary, snapshot.conf_state)))

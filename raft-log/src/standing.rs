@@ -101,7 +101,7 @@ impl Standing {
         if !files::exists(disk, &path)? {
             return Ok(Standing::Voter);
         }
-        let content = files::read_all(disk, &path)?;
+        let content = files::read_if_readable(disk, &path)?.unwrap_or_default();
         let standing = std::str::from_utf8(&content).ok().and_then(Self::decode);
         Ok(standing.unwrap_or_else(|| {
             tracing::warn!(file = %path.display(), "cannot be read, memory counts as lost");

@@ -87,6 +87,11 @@ impl<D: Disk> Storage for Log<D> {
         match self.snapshots.at(start.position) {
             Ok(Some(snapshot)) => Ok(snapshot.to_raft()),
             Ok(None) => Err(unavailable),
+            // Nothing that was promised depends on it: the follower asks again, or another leader.
+            Err(error @ LogError::Io { .. }) => {
+                tracing::error!(%error, "a snapshot cannot be sent");
+                Err(unavailable)
+            }
             Err(error) => Err(self.for_raft(error)),
         }
     }

@@ -38,7 +38,7 @@ pub(crate) fn judge<D: Disk>(
     if !files::exists(disk, &path)? {
         return Ok(standing);
     }
-    let content = files::read_all(disk, &path)?;
+    let content = files::read_if_readable(disk, &path)?.unwrap_or_default();
     if !boot.is_empty() && decode(&content) == Some(boot) {
         return Ok(standing);
     }

@@ -14,8 +14,30 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 pub use real::{RealDisk, RealFile};
+
+/// Whether the disk said that it cannot give some bytes back: a bad sector, or a checksum of the device or
+/// file system that does not match. The bytes are lost, and what is written in their place is kept.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    // A medium error is one of the first two, depending on who read.
+    let said = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::BADMSG, Errno::UCLEAN];
+    code.is_some_and(|code| said.iter().any(|said| said.raw_os_error() == code))
+}
+
+/// Reads as [`DiskFile::read_at`]; false when the disk does not have the bytes any more.
+pub(crate) fn read_or_lost<F: DiskFile>(
+    file: &F,
+    bytes: &mut [u8],
+    offset: u64,
+) -> io::Result<bool> {
+    match file.read_at(bytes, offset) {
+        Err(error) if is_unreadable(&error) => Ok(false),
+        read => read.map(|()| true),
+    }
+}
 
 /// Files are written past the cache in pages of this size.
 pub const PAGE_BYTES: u64 = 4096;

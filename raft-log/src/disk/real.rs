@@ -26,7 +26,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES};
+use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, is_unreadable};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -242,7 +242,9 @@ impl DiskFile for RealFile {
     fn read_pages(&self, pages: &mut [u8], offset: u64) -> io::Result<()> {
         match self.direct().map(|direct| direct.read_exact_at(pages, offset)) {
             Some(Ok(())) => Ok(()),
-            // A file system may refuse what it let us open the file for; a bad sector fails again.
+            // The cache may still have it, but nothing else has.
+            Some(Err(error)) if is_unreadable(&error) => Err(error),
+            // A file system may refuse what it let us open the file for.
             Some(Err(_)) | None => self.file.read_exact_at(pages, offset),
         }
     }
