@@ -12,7 +12,7 @@ use std::collections::btree_set::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, read_or_lost};
 use crate::entry::{
     ENTRY_HEADER_BYTES, EntryDamage, EntryHeader, EntryKind, HEADER, StoredEntry, decode_entry,
 };
@@ -62,16 +62,22 @@ impl Damage {
         durable_to: LogIndex,
         survey: &Survey<D>,
     ) -> Self {
+        let up_to = |index: u64, found: &Found<D>| DamageEnd::Chain {
+            index: LogIndex(index - 1),
+            crc: found.previous_crc,
+            next: Some(Position(found.segment.start + found.offset)),
+        };
         let end = match survey.headers.first_key_value() {
             None => DamageEnd::Open(durable_to),
-            Some((&index, found)) if index == before.index.0 + 1 && !found.whole => {
-                DamageEnd::Chain { index: LogIndex(index), crc: found.crc, next: None }
+            Some((&index, found)) if index == before.index.0 + 1 && found.damage.is_some() => {
+                let lost = found.damage == Some(EntryDamage::Unreadable);
+                // Entries that share a page with it are lost too.
+                match survey.headers.range(index + 1..).next().filter(|_| lost) {
+                    Some((&index, behind)) => up_to(index, behind),
+                    None => DamageEnd::Chain { index: LogIndex(index), crc: found.crc, next: None },
+                }
             }
-            Some((&index, found)) => DamageEnd::Chain {
-                index: LogIndex(index - 1),
-                crc: found.previous_crc,
-                next: Some(Position(found.segment.start + found.offset)),
-            },
+            Some((&index, found)) => up_to(index, found),
         };
         Self { file, reason, before, end }
     }
@@ -95,8 +101,8 @@ pub(crate) struct Found<D: Disk> {
     pub(crate) offset: u64,
     previous_crc: u32,
     crc: u32,
-    /// Its payload checks too. Asked only of the first one.
-    whole: bool,
+    /// What is wrong with its payload. Asked only of the first one.
+    damage: Option<EntryDamage>,
 }
 
 /// What is intact behind the end of the chain.
@@ -139,14 +145,14 @@ pub(crate) fn survey<D: Disk>(
                 offset,
                 previous_crc: header.previous_crc,
                 crc,
-                whole: true,
+                damage: None,
             });
         })?;
         survey.segments.insert(start, segment);
     }
     if let Some(mut first) = survey.headers.first_entry() {
         let found = first.get_mut();
-        found.whole = read_entry(&found.segment, found.offset)?.is_ok();
+        found.damage = read_entry(&found.segment, found.offset)?.err();
     }
     Ok(survey)
 }
@@ -186,7 +192,9 @@ pub(crate) fn read_entry<D: Disk>(
     offset: u64,
 ) -> Result<Result<(StoredEntry, EntryHeader), EntryDamage>, LogError> {
     let mut bytes = vec![0; HEADER];
-    segment.file.read_at(&mut bytes, offset).during("read", &segment.path)?;
+    if !read_or_lost(&segment.file, &mut bytes, offset).during("read", &segment.path)? {
+        return Ok(Err(EntryDamage::Unreadable));
+    }
     let header = match EntryHeader::decode(&bytes) {
         Ok((header, _)) => header,
         Err(damage) => return Ok(Err(damage)),
@@ -200,10 +208,11 @@ pub(crate) fn read_entry<D: Disk>(
     }
     let whole = HEADER + header.payload_bytes as usize;
     bytes.resize(whole, 0);
-    segment
-        .file
-        .read_at(&mut bytes[HEADER..], offset + ENTRY_HEADER_BYTES)
-        .during("read", &segment.path)?;
+    let payload = &mut bytes[HEADER..];
+    let payload_offset = offset + ENTRY_HEADER_BYTES;
+    if !read_or_lost(&segment.file, payload, payload_offset).during("read", &segment.path)? {
+        return Ok(Err(EntryDamage::Unreadable));
+    }
     if let Err(damage) = decode_entry(&bytes) {
         return Ok(Err(damage));
     }

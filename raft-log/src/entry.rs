@@ -208,6 +208,9 @@ pub enum EntryDamage {
     /// The entry does not continue the one before.
     #[error("the entry does not chain to the one before")]
     Chain,
+    /// The disk does not give its bytes.
+    #[error("the disk cannot read it")]
+    Unreadable,
 }
 
 /// Checks one whole entry at the start of `bytes`: header and payload, not its place in the log.

@@ -7,6 +7,9 @@
 //! invalid one is not a witness by itself: when power fails, the sectors of one unsynced group
 //! survive in any order. What is damaged is left as it is: see `damage` and `repair`.
 //!
+//! What the disk cannot read at the end of the chain is neither: it may have been durable, and nothing
+//! says so. It is cut only after the member has noted, durably, that it forgot what it promised.
+//!
 //! Invariants: nothing durable is removed; after opening, everything the table shows is durable and
 //! everything behind it is zeros; opening twice gives the same log.
 
@@ -18,6 +21,7 @@ use raft::eraftpb::ConfState;
 
 use crate::damage::{self, Damage, DamagedLog};
 use crate::disk::{Disk, DiskFile};
+use crate::entry::EntryDamage;
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
 use crate::hard_state::HardStateFile;
@@ -107,7 +111,7 @@ pub(crate) fn open_locked<D: Disk>(
         }
         None => create(disk, dir, options)?,
     };
-    let (mut hard_state, standing) = memory(disk, dir, &options.boot)?;
+    let (mut hard_state, mut standing) = memory(disk, dir, &options.boot)?;
     install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
     let inventory = Inventory::of(disk, dir)?;
     let mut recovery = Recovery {
@@ -117,13 +121,17 @@ pub(crate) fn open_locked<D: Disk>(
         tail_bytes_max: options.tail_bytes_max,
         commit: hard_state.durable().commit,
         inventory,
-        conf_state: ConfState { voters: identity.voters, ..ConfState::default() },
+        conf_state: ConfState { voters: identity.voters.clone(), ..ConfState::default() },
         scanned: Vec::new(),
         rebuilt: Vec::new(),
         witness: Witness::default(),
     };
-    let (table, missing) = recovery.follow_and_judge()?;
-    if let Some(Missing { path, reason, durable_to }) = missing {
+    let (table, verdict) = recovery.follow_and_judge()?;
+    if let Verdict::Unknown(end) = &verdict {
+        let alone = identity.voters.len() < 2;
+        standing = without_end(disk, dir, standing, &table, end, alone)?;
+    }
+    if let Verdict::Missing(Missing { path, reason, durable_to }) = verdict {
         let last = table.segments.last().expect("the first one was found").segment.start;
         let starts = recovery.inventory.segments.range(last..);
         let survey = damage::survey(disk, dir, options.segment_bytes, starts, table.end)?;
@@ -173,6 +181,31 @@ fn memory<D: Disk>(
         }
         None => Ok((HardStateFile::create(disk, dir)?, standing)),
     }
+}
+
+/// The log ends where the disk cannot read what follows, and no witness says whether that was ever
+/// durable. The member goes on without it as one that forgot what it acknowledged: before it votes it
+/// hears from all others how far that can have been.
+fn without_end<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    standing: Standing,
+    table: &Table<D>,
+    end: &ChainEnd,
+    alone: bool,
+) -> Result<Standing, LogError> {
+    let position = table.end.position.0;
+    if alone {
+        let reason = "the disk cannot read the end of the log, and no other member has it";
+        return Err(LogError::corrupt(&end.path, position, reason));
+    }
+    let standing = standing.without_votes();
+    tracing::error!(
+        file = %end.path.display(), position, ?standing,
+        "the disk cannot read the end of the log: what this member acknowledged last may be lost"
+    );
+    standing.store(disk, dir)?;
+    Ok(standing)
 }
 
 /// Creates an empty log in a directory that holds none. The identity comes last: a directory with
@@ -255,6 +288,24 @@ struct Recovery<'a, D: Disk> {
 struct ChainEnd {
     path: PathBuf,
     reason: String,
+    /// The disk cannot read what stands there.
+    unreadable: bool,
+}
+
+impl ChainEnd {
+    fn new(path: PathBuf, reason: impl ToString) -> Self {
+        Self { path, reason: reason.to_string(), unreadable: false }
+    }
+}
+
+/// What the end of the chain is.
+enum Verdict {
+    /// The end of what was durable.
+    Whole,
+    /// Perhaps that, or before it: what follows cannot be read.
+    Unknown(ChainEnd),
+    /// Before it.
+    Missing(Missing),
 }
 
 /// The chain ended too early.
@@ -268,7 +319,7 @@ struct Missing {
 impl<D: Disk> Recovery<'_, D> {
     /// The log as far as its chain reaches, and if that is not all that was durable, where the chain
     /// ends and up to which index it was. Changes nothing that matters.
-    fn follow_and_judge(&mut self) -> Result<(Table<D>, Option<Missing>), LogError> {
+    fn follow_and_judge(&mut self) -> Result<(Table<D>, Verdict), LogError> {
         let start = self.start()?;
         let mut table = Table {
             segment_bytes: self.segment_bytes,
@@ -280,8 +331,8 @@ impl<D: Disk> Recovery<'_, D> {
         };
         let chain_end = self.follow(&mut table)?;
         self.drop_empty_segments(&mut table);
-        let damage = self.judge(&table, chain_end)?;
-        Ok((table, damage))
+        let verdict = self.judge(&table, chain_end)?;
+        Ok((table, verdict))
     }
 
     /// Leaves nothing in the directory but the log, durable.
@@ -341,12 +392,11 @@ impl<D: Disk> Recovery<'_, D> {
     /// Follows the chain from segment to segment.
     fn follow(&mut self, table: &mut Table<D>) -> Result<ChainEnd, LogError> {
         let mut start = table.start.position.0;
-        let mut chain_end =
-            ChainEnd { path: files::segment_path(self.dir, start), reason: String::new() };
+        let mut chain_end = ChainEnd::new(files::segment_path(self.dir, start), "");
         while self.inventory.segments.contains(&start) {
             let Some(segment) = self.open_segment(start)? else {
-                let reason = "the segment was being created".to_owned();
-                chain_end = ChainEnd { path: files::segment_path(self.dir, start), reason };
+                let path = files::segment_path(self.dir, start);
+                chain_end = ChainEnd::new(path, "the segment was being created");
                 break;
             };
             let segment = Arc::new(segment);
@@ -368,13 +418,14 @@ impl<D: Disk> Recovery<'_, D> {
                 index: SegmentIndex::Memory(records),
             });
             if let Some(damage) = rest {
-                chain_end = ChainEnd { path, reason: damage.to_string() };
+                let unreadable = damage == EntryDamage::Unreadable;
+                chain_end = ChainEnd { unreadable, ..ChainEnd::new(path, damage) };
                 break;
             }
             self.rebuilt.push(start);
             start += self.segment_bytes;
-            let reason = "the segment that follows is missing".to_owned();
-            chain_end = ChainEnd { path: files::segment_path(self.dir, start), reason };
+            let path = files::segment_path(self.dir, start);
+            chain_end = ChainEnd::new(path, "the segment that follows is missing");
         }
         if table.segments.is_empty() {
             let path = files::segment_path(self.dir, start);
@@ -465,11 +516,7 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     /// Whether what lies behind the end of the chain was ever durable, and if so, up to which index.
-    fn judge(
-        &mut self,
-        table: &Table<D>,
-        chain_end: ChainEnd,
-    ) -> Result<Option<Missing>, LogError> {
+    fn judge(&mut self, table: &Table<D>, chain_end: ChainEnd) -> Result<Verdict, LogError> {
         let end = table.end;
         let last = table.segments.last().expect("the first one was found").segment.start;
         let behind: Vec<u64> = self.inventory.segments.range(last + 1..).copied().collect();
@@ -486,8 +533,10 @@ impl<D: Disk> Recovery<'_, D> {
             format!("position {} (index {})", self.witness.position, self.witness.index)
         } else if self.commit > end.index.0 {
             format!("index {}", self.commit)
+        } else if chain_end.unreadable {
+            return Ok(Verdict::Unknown(chain_end));
         } else {
-            return Ok(None);
+            return Ok(Verdict::Whole);
         };
         let reason = format!(
             "the log ends after index {} ({}), but it was durable up to {claim}",
@@ -495,7 +544,8 @@ impl<D: Disk> Recovery<'_, D> {
         );
         // A witness beyond the end speaks of one entry more at least.
         let durable_to = self.witness.index.max(self.commit).max(end.index.0 + 1);
-        Ok(Some(Missing { path: chain_end.path, reason, durable_to: LogIndex(durable_to) }))
+        let durable_to = LogIndex(durable_to);
+        Ok(Verdict::Missing(Missing { path: chain_end.path, reason, durable_to }))
     }
 
     /// Removes what lies behind the end, and makes durable and indexes what lies before.

@@ -669,19 +669,3 @@ fn a_flipped_bit_is_found_or_harmless_and_never_cuts_the_log() {
     }
     assert!(found > 350, "{found} of 400 flips found");
 }
-
-#[test]
-fn a_sector_that_cannot_be_read_is_an_error_and_cuts_nothing() {
-    let disk = SimDisk::new();
-    let mut log = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
-    log.append(&[entry(1, 1, 100), entry(2, 1, 100)]).unwrap();
-    log.begin_sync().wait().unwrap();
-    drop(log);
-    let path = Path::new(DIR).join(format!("{:020}", 0));
-    disk.fail_reads(&path, 100..101);
-    let error = Log::open(disk.clone(), Path::new(DIR), options()).err().unwrap();
-    assert_eq!(error.fatal(), Some(raft_log::Fatal::DiskFailed), "{error}");
-    disk.restart(Loss::Nothing);
-    let log = Log::open(disk, Path::new(DIR), options()).unwrap();
-    assert_eq!(log.last_index().0, 2);
-}
