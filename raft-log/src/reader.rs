@@ -56,16 +56,21 @@ struct Stretch<D: Disk> {
 }
 
 impl<D: Disk> Stretch<D> {
-    /// From `position` to the end of what is published in its segment, or to what is in memory.
-    fn of(table: &Table<D>, position: u64) -> Option<Self> {
-        let held = table.segment_at(position)?;
+    /// From `position` to the end of what is published in its segment, or to what is in memory or known to
+    /// be damaged: a map must not be asked for a page that cannot be read.
+    fn of(table: &Table<D>, position: u64) -> Result<Option<Self>, LogError> {
+        let Some(held) = table.segment_at(position) else { return Ok(None) };
         let end = held.segment.end().min(table.end.position.0).min(table.tail.first_position());
         if position >= end {
-            return None;
+            return Ok(None);
+        }
+        let sound_to = table.damaged.first_behind(position).unwrap_or(u64::MAX);
+        if sound_to <= position {
+            return Err(damaged(&held.segment, sound_to, "it is being mended"));
         }
         let start = held.segment.start;
-        let bytes = held.segment.map.slice(position - start..end - start);
-        Some(Self { segment: held.segment.clone(), bytes, position, padded: false })
+        let bytes = held.segment.map.slice(position - start..end.min(sound_to) - start);
+        Ok(Some(Self { segment: held.segment.clone(), bytes, position, padded: false }))
     }
 
     /// The verified entry at the front, and its header checksum; `None` where the segment's data
@@ -116,7 +121,7 @@ impl<D: Disk> Table<D> {
                 return Ok(entries);
             }
             let located = self.locate(index)?;
-            let mut stretch = Stretch::of(self, located.position)
+            let mut stretch = Stretch::of(self, located.position)?
                 .expect("a located entry lies in the published part");
             while index < high {
                 let Some((stored, crc)) = stretch.next()? else { break };
@@ -245,7 +250,7 @@ impl<D: Disk> LogReader<D> {
                     }
                     return Ok(entries);
                 }
-                Stretch::of(&table, at)
+                Stretch::of(&table, at)?
             };
             let Some(mut stretch) = stretch else { return Ok(entries) };
             while let Some((entry, _)) = stretch.next()? {

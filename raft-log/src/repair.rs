@@ -10,7 +10,6 @@
 //! goes meanwhile, in parts that are each right, and the rest is still found missing.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,15 +18,17 @@ use bytes::{Bytes, BytesMut};
 use raft::eraftpb;
 
 use crate::damage::{Damage, DamageEnd, DamagedLog, read_entry};
-use crate::disk::{Disk, DiskFile, Lane};
+use crate::disk::{Disk, Lane};
 use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_form};
-use crate::error::{IoContext, LogError};
+use crate::error::LogError;
 use crate::files;
 use crate::log::{Log, Opened};
 use crate::options::payload_bytes_max;
+use crate::pages::Patchwork;
 use crate::reader::LogReader;
 use crate::recovery;
 use crate::segment::Segment;
+use crate::standing::Standing;
 use crate::table::{Boundary, place};
 use crate::types::{LogIndex, Position, Term};
 
@@ -264,19 +265,39 @@ impl<D: Disk> DamagedLog<D> {
     /// All are fatal.
     pub fn mend(&self, patch: Patch) -> Result<Opened<D>, LogError> {
         assert_eq!(patch.state(), Patched::Ready, "only what proved itself is written");
-        let mut written: BTreeMap<u64, Arc<Segment<D>>> = BTreeMap::new();
+        let segment_bytes = self.options.segment_bytes;
+        let mut runs: BTreeMap<u64, (u64, BytesMut)> = BTreeMap::new();
         for (position, bytes) in patch.finish() {
-            let start = position - position % self.options.segment_bytes;
-            let segment = match written.entry(start) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(self.segment(start)?),
-            };
-            segment.file.write_at(&bytes, position - start).during("repair", &segment.path)?;
+            let start = position - position % segment_bytes;
+            let (_, run) = runs.entry(start).or_insert_with(|| (position, BytesMut::new()));
+            run.extend_from_slice(&bytes);
         }
-        for segment in written.values() {
-            segment.sync()?;
+        for (start, (position, run)) in runs {
+            let segment = self.segment(start)?;
+            self.write_run(&segment, position - start, &run)?;
         }
         self.open_again()
+    }
+
+    /// Writes what stood at an offset of a segment, in whole pages; durable on return.
+    fn write_run(&self, segment: &Segment<D>, offset: u64, run: &[u8]) -> Result<(), LogError> {
+        let patchwork = Patchwork::around(segment, offset, run)?;
+        if patchwork.lost_before {
+            let reason = "the disk cannot read what precedes the damage either";
+            return Err(LogError::corrupt(&segment.path, segment.start + offset, reason));
+        }
+        if patchwork.lost_behind {
+            // Zeros take the place of what may have been acknowledged, and would be cut as a torn tail.
+            let standing = Standing::load(&self.disk, &self.dir)?.without_votes();
+            tracing::error!(
+                file = %segment.path.display(), position = segment.start + offset, ?standing,
+                "the disk cannot read what follows in the log: what this member acknowledged last \
+                 may be lost"
+            );
+            standing.store(&self.disk, &self.dir)?;
+        }
+        patchwork.write(segment)?;
+        segment.sync()
     }
 
     /// Opens the log again as it is now.

@@ -1,12 +1,10 @@
-//! Checking entries of a log in use against its index, and mending single ones.
+//! Checking entries of a log in use against its index.
 //!
 //! While a log is in use its index is known to be whole: it holds the header checksum of every entry,
-//! which vouches for the entry's every byte. So a damaged entry is known by its index number alone,
-//! and what a peer gives in its place is the same entry if, and only if, its header comes out with
-//! the checksum that the index holds.
+//! which vouches for the entry's every byte. So a damaged entry is known by its index number alone. Of
+//! a page that cannot be read every entry is damaged that has a byte in it.
 //!
-//! Invariants: an entry that is known to be damaged is read by nobody; what is written over it is
-//! what was there before the damage, in pages that the log's writer is done with.
+//! Invariant: an entry that is known to be damaged is read by nobody.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,11 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use raft::eraftpb::Entry;
+use bytes::Bytes;
 
-use crate::disk::{Disk, DiskFile, Lane, PAGE_BYTES};
-use crate::entry::{EntryHeader, decode_entry, stored_form};
-use crate::error::{IoContext, LogError};
+use crate::disk::{Disk, Lane};
+use crate::entry::decode_entry;
+use crate::error::LogError;
+use crate::pages;
 use crate::reader::LogReader;
 use crate::segment::Segment;
 use crate::shared::Shared;
@@ -29,10 +28,11 @@ use crate::types::{LogIndex, Position};
 #[derive(Default)]
 pub(crate) struct DamagedEntries(BTreeMap<u64, Extent>);
 
-#[derive(Clone, Copy)]
 struct Extent {
     end: u64,
     index: u64,
+    /// What it stores, proved, until the pages that it shares with others can be written.
+    held: Option<Bytes>,
 }
 
 impl DamagedEntries {
@@ -40,6 +40,45 @@ impl DamagedEntries {
     pub(crate) fn touch(&self, from: u64, to: u64) -> bool {
         let before = self.0.range(..to).next_back();
         before.is_some_and(|(_, extent)| extent.end > from)
+    }
+
+    /// Where the first of them begins that ends behind `position`.
+    pub(crate) fn first_behind(&self, position: u64) -> Option<u64> {
+        let around = self.0.range(..=position).next_back();
+        let around = around.filter(|(_, extent)| extent.end > position).map(|(&begin, _)| begin);
+        around.or_else(|| self.0.range(position..).next().map(|(&begin, _)| begin))
+    }
+
+    /// Keeps what the one at `position` stores until its pages can be written.
+    pub(crate) fn hold(&mut self, position: u64, bytes: Bytes) {
+        if let Some(extent) = self.0.get_mut(&position) {
+            extent.held = Some(bytes);
+        }
+    }
+
+    /// What the one at `position` stores, if it waits to be written.
+    pub(crate) fn held(&self, position: u64) -> Option<&Bytes> {
+        self.0.get(&position)?.held.as_ref()
+    }
+
+    /// Positions of those that wait to be written and have bytes in `from..to`.
+    pub(crate) fn waiting(&self, from: u64, to: u64) -> Vec<u64> {
+        let within = self.0.range(..to).rev().take_while(|(_, extent)| extent.end > from);
+        within.filter(|(_, extent)| extent.held.is_some()).map(|(&begin, _)| begin).collect()
+    }
+
+    /// False when it is known already.
+    fn insert(&mut self, position: u64, end: u64, index: u64) -> bool {
+        let vacant = !self.0.contains_key(&position);
+        if vacant {
+            self.0.insert(position, Extent { end, index, held: None });
+        }
+        vacant
+    }
+
+    /// It is whole again.
+    pub(crate) fn remove(&mut self, position: u64) {
+        self.0.remove(&position);
     }
 
     /// The log was cut: entries from `index` on are no more.
@@ -73,26 +112,12 @@ pub struct Scrubbed {
     pub bytes: u64,
 }
 
-/// Why an entry was not mended.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum MendError {
-    /// It is another entry than the one that was there.
-    #[error("that is not the entry {0} which was there")]
-    OtherEntry(LogIndex),
-    /// The log's writer is not done with its pages yet.
-    #[error("entry {0} lies where the log is being written")]
-    TooNew(LogIndex),
-    /// The log or its disk refused.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
-
 /// An entry to be checked, by its offsets in the segment.
-struct Suspect {
-    offset: u64,
+pub(crate) struct Suspect {
+    pub(crate) offset: u64,
     /// Where it ends at the latest.
-    end: u64,
-    header_crc: u32,
+    pub(crate) end: u64,
+    pub(crate) header_crc: u32,
 }
 
 /// Entries of one segment to be checked, one after the other.
@@ -101,19 +126,25 @@ type Suspects<D> = (Arc<Segment<D>>, Vec<Suspect>);
 impl<D: Disk> Table<D> {
     /// Index of the entry whose header is at `position`.
     fn index_at(&self, position: u64) -> Option<u64> {
+        let index = self.index_around(position)?;
+        (self.locate(index).ok()?.position == position).then_some(index)
+    }
+
+    /// Index of the entry, padding behind it included, in which `position` lies.
+    pub(crate) fn index_around(&self, position: u64) -> Option<u64> {
         let held = self.segment_at(position)?;
         let offset = u32::try_from(position - held.segment.start).ok()?;
+        // The number of entries that begin there or before.
         let (mut low, mut high) = (0, held.index.count());
         while low < high {
             let middle = low + (high - low) / 2;
-            let found = held.index.get(middle)?.offset;
-            match found.cmp(&offset) {
-                std::cmp::Ordering::Equal => return Some(held.base_index + middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
+            if held.index.get(middle)?.offset <= offset {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
-        None
+        Some(held.base_index + low.checked_sub(1)?)
     }
 
     /// Entries from `from` on: up to `to`, in one segment, at least one and about `limit_bytes`, and
@@ -154,25 +185,13 @@ impl<D: Disk> Table<D> {
 
 impl Suspect {
     /// What is wrong with the entry, whose bytes these are.
-    fn judge(&self, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn judge(&self, bytes: &[u8]) -> Result<(), String> {
         match decode_entry(bytes) {
             Ok((_, crc, _)) if crc == self.header_crc => Ok(()),
             Ok(_) => Err("it is not the entry that the index knows".to_owned()),
             Err(damage) => Err(damage.to_string()),
         }
     }
-}
-
-/// Memory at an address that reads past the page cache accept.
-fn read_pages<D: Disk>(segment: &Segment<D>, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
-    let (begin, end) = (from - from % PAGE_BYTES, to.next_multiple_of(PAGE_BYTES));
-    let bytes = usize::try_from(end - begin).map_err(std::io::Error::other)?;
-    let mut memory = vec![0; bytes + PAGE_BYTES as usize];
-    let shift = memory.as_ptr().align_offset(PAGE_BYTES as usize);
-    segment.file.read_pages(&mut memory[shift..shift + bytes], begin)?;
-    memory.truncate(shift + (to - begin) as usize);
-    memory.drain(..shift + (from - begin) as usize);
-    Ok(memory)
 }
 
 impl<D: Disk> Shared<D> {
@@ -185,7 +204,7 @@ impl<D: Disk> Shared<D> {
             let file = held.segment.path.clone();
             let next = table.locate(index + 1).map_or(table.end.position.0, |next| next.position);
             let end = next.min(held.segment.end());
-            if table.damaged.0.insert(position, Extent { end, index }).is_some() {
+            if !table.damaged.insert(position, end, index) {
                 return;
             }
             (file, index)
@@ -200,7 +219,12 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    fn scrub_now(&self, from: u64, to: u64, limit_bytes: u64) -> Result<Scrubbed, LogError> {
+    pub(crate) fn scrub_now(
+        &self,
+        from: u64,
+        to: u64,
+        limit_bytes: u64,
+    ) -> Result<Scrubbed, LogError> {
         // Nothing is cut, compacted or installed meanwhile.
         let _background = self.background();
         if self.closed.load(Ordering::Acquire) {
@@ -216,14 +240,14 @@ impl<D: Disk> Shared<D> {
             return Ok(Scrubbed { next: LogIndex(to.max(from) + 1), bytes: 0 });
         };
         let (first, last) = (suspects[0].offset, suspects[suspects.len() - 1].end);
-        let bytes = read_pages(&segment, first, last);
+        let bytes = pages::read(&segment, first, last);
         for suspect in &suspects {
             let verdict = match &bytes {
                 Ok(bytes) => {
                     suspect.judge(&bytes[(suspect.offset - first) as usize..][..suspect.bytes()])
                 }
                 // Which of them it is that cannot be read.
-                Err(_) => match read_pages(&segment, suspect.offset, suspect.end) {
+                Err(_) => match pages::read(&segment, suspect.offset, suspect.end) {
                     Ok(bytes) => suspect.judge(&bytes),
                     Err(error) => Err(error.to_string()),
                 },
@@ -234,46 +258,6 @@ impl<D: Disk> Shared<D> {
         }
         let next = LogIndex(from + suspects.len() as u64);
         Ok(Scrubbed { next, bytes: last - first })
-    }
-
-    fn mend_now(&self, entry: &Entry) -> Result<(), MendError> {
-        // Nothing is cut, compacted or installed meanwhile.
-        let _background = self.background();
-        if self.closed.load(Ordering::Acquire) {
-            return Err(LogError::Closed.into());
-        }
-        self.check_writable()?;
-        let (segment, position, header_crc, previous_crc) = {
-            let table = self.table();
-            let located = table.locate(entry.index)?;
-            let held = table.segment_at(located.position).expect("a located entry has a segment");
-            let previous_crc = if entry.index == held.base_index {
-                held.previous_crc
-            } else {
-                table.locate(entry.index - 1)?.record.header_crc
-            };
-            let crc = located.record.header_crc;
-            (held.segment.clone(), located.position, crc, previous_crc)
-        };
-        let index = LogIndex(entry.index);
-        if u32::try_from(entry.data.len()).is_err() {
-            return Err(MendError::OtherEntry(index));
-        }
-        let (header, crc) = EntryHeader::of(entry, position, previous_crc).encode();
-        if crc != header_crc {
-            return Err(MendError::OtherEntry(index));
-        }
-        let bytes = stored_form(&header, &entry.data);
-        let end = position + bytes.len() as u64;
-        // The page in which the log ends is written again, past the page cache.
-        let written_to = self.written_position.load(Ordering::Acquire);
-        if end.next_multiple_of(PAGE_BYTES) > written_to - written_to % PAGE_BYTES {
-            return Err(MendError::TooNew(index));
-        }
-        segment.file.write_at(&bytes, position - segment.start).during("repair", &segment.path)?;
-        self.latch(segment.sync())?;
-        self.table_mut().damaged.0.remove(&position);
-        Ok(())
     }
 }
 
@@ -331,18 +315,5 @@ impl<D: Disk> LogReader<D> {
             .disk
             .offload(Lane::Prepare, move || shared.scrub_now(from.0, to.0, limit_bytes));
         async move { work.await.unwrap_or(Err(LogError::Closed)) }
-    }
-
-    /// Writes an entry that a peer gave over a damaged one, if it is the same. Durable on return.
-    ///
-    /// # Errors
-    /// See [`MendError`].
-    pub fn mend(
-        &self,
-        entry: Entry,
-    ) -> impl Future<Output = Result<(), MendError>> + Send + 'static {
-        let shared = self.shared.clone();
-        let work = self.shared.disk.offload(Lane::Prepare, move || shared.mend_now(&entry));
-        async move { work.await.unwrap_or(Err(MendError::Log(LogError::Closed))) }
     }
 }

@@ -124,6 +124,11 @@ fn fill(patch: &mut Patch, peer: &Log<SimDisk>, committed: u64) -> Result<(), Pa
 
 /// Mends damage after damage until the log is whole. How many there were.
 fn repair(disk: &SimDisk, peer: &Log<SimDisk>) -> Result<u32, LogError> {
+    repair_from(disk, peer, 0)
+}
+
+/// [`repair`] with a peer that knows everything up to an index to be committed.
+fn repair_from(disk: &SimDisk, peer: &Log<SimDisk>, committed: u64) -> Result<u32, LogError> {
     let mut opened = examine(disk)?;
     for mended in 0.. {
         let damaged = match opened {
@@ -131,7 +136,7 @@ fn repair(disk: &SimDisk, peer: &Log<SimDisk>) -> Result<u32, LogError> {
             Opened::Damaged(damaged) => damaged,
         };
         let mut patch = damaged.patch();
-        fill(&mut patch, peer, 0).unwrap();
+        fill(&mut patch, peer, committed).unwrap();
         opened = damaged.mend(patch)?;
     }
     unreachable!()
@@ -206,6 +211,83 @@ fn whatever_is_hit_is_mended_to_the_bytes_that_were_there() {
         let log = open(&disk, "n0");
         let whole = log.reader().entries_from(log.first_position(), usize::MAX).unwrap();
         assert_eq!(whole.len() as u64, ENTRIES, "{what}");
+    }
+}
+
+/// The page of a byte of an entry cannot be read any more.
+fn lose(disk: &SimDisk, index: u64, offset: u64) {
+    let (path, begin) = place(&filled("n0"), index);
+    forget_indexes(disk);
+    assert!(disk.lose_page(&path, begin + offset));
+}
+
+fn lost_pages(disk: &SimDisk) -> bool {
+    let names = disk.list(Path::new(DIR)).unwrap();
+    names.iter().any(|name| disk.has_lost_pages(&Path::new(DIR).join(name)))
+}
+
+/// Pages that cannot be read.
+const LOST: &[(&str, Hurt)] = &[
+    ("the log's first page", |disk| lose(disk, 1, 0)),
+    ("a page with several entries", |disk| lose(disk, 60, 48)),
+    ("pages in a row", |disk| (60..70).for_each(|index| lose(disk, index, 0))),
+    ("pages apart", |disk| [20, 70, 110].iter().for_each(|&index| lose(disk, index, 100))),
+    ("the first page of a segment", |disk| lose(disk, first_of(&filled("n0"), 1), 0)),
+    ("the last entry of a segment", |disk| lose(disk, first_of(&filled("n0"), 2) - 1, 100)),
+    ("padding", |disk| {
+        forget_indexes(disk);
+        assert!(disk.lose_page(&segment(0), SEGMENT_BYTES_MIN - 1));
+    }),
+    ("a whole segment", |disk| {
+        forget_indexes(disk);
+        for page in 0..SEGMENT_BYTES_MIN / 4096 {
+            assert!(disk.lose_page(&segment(SEGMENT_BYTES_MIN), page * 4096));
+        }
+    }),
+    ("a page and a bit behind it", |disk| {
+        lose(disk, 60, 48);
+        flip_again(disk, 66, 48);
+    }),
+    ("the log's last page", |disk| lose(disk, ENTRIES, 48)),
+];
+
+#[test]
+fn a_page_that_cannot_be_read_is_mended_as_a_whole() {
+    let peer = open(&filled("n1"), "n1");
+    for (what, hurt) in LOST {
+        let disk = filled("n0");
+        let before = log_bytes(&disk);
+        hurt(&disk);
+        let error = Log::open(disk.clone(), Path::new(DIR), options("n0")).err().unwrap();
+        assert!(matches!(error, LogError::Corrupt { .. }), "{what}: {error}");
+        assert!(lost_pages(&disk), "{what}: nothing is changed");
+        assert!(repair_from(&disk, &peer, ENTRIES).unwrap() > 0, "{what}");
+        assert!(!lost_pages(&disk), "{what}");
+        assert_eq!(log_bytes(&disk), before, "{what}");
+        assert_eq!(open(&disk, "n0").last_index(), LogIndex(ENTRIES), "{what}");
+    }
+}
+
+#[test]
+fn mending_pages_may_lose_power_during_any_disk_call() {
+    let peer = open(&filled("n1"), "n1");
+    let before = log_bytes(&filled("n0"));
+    for (what, hurt) in LOST.iter().filter(|(what, _)| !what.contains("whole")) {
+        for nth in 1.. {
+            let disk = filled("n0");
+            hurt(&disk);
+            disk.power_off_at_call(nth);
+            let outcome = repair_from(&disk, &peer, ENTRIES);
+            if !disk.is_powered_off() {
+                outcome.unwrap();
+                assert!(nth > 5, "{what}: a repair takes some calls");
+                break;
+            }
+            disk.restart(Loss::Torn(nth));
+            repair_from(&disk, &peer, ENTRIES).unwrap();
+            assert!(!lost_pages(&disk), "{what}, power lost during call {nth}");
+            assert_eq!(log_bytes(&disk), before, "{what}, power lost during call {nth}");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 use raft::{GetEntriesContext, Storage, StorageError};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Log, LogError, LogIndex, LogOptions, MendError, SEGMENT_BYTES_MIN};
+use raft_log::{Log, LogError, LogIndex, LogOptions, MendError, Mended, SEGMENT_BYTES_MIN};
 
 const DIR: &str = "/log";
 const ENTRIES: u64 = 150;
@@ -68,7 +68,7 @@ fn scrub(log: &Log<SimDisk>) -> Result<Vec<u64>, LogError> {
     Ok(reader.damaged().iter().map(|damaged| damaged.index.0).collect())
 }
 
-fn mend(log: &Log<SimDisk>, index: u64) -> Result<(), MendError> {
+fn mend(log: &Log<SimDisk>, index: u64) -> Result<Mended, MendError> {
     now(log.reader().mend(entry(index)))
 }
 
@@ -115,7 +115,7 @@ fn whatever_is_hit_is_found_kept_from_readers_and_mended() {
         let other = Entry { term: entry(index).term + 1, ..entry(index) };
         let refused = now(reader.mend(other)).unwrap_err();
         assert!(matches!(refused, MendError::OtherEntry(LogIndex(named)) if named == index));
-        mend(&log, index).unwrap();
+        assert_eq!(mend(&log, index).unwrap(), Mended::Whole);
         assert_eq!(disk.content(&path).unwrap(), before);
         assert!(reader.damaged().is_empty());
         let read = log.entries(index, index + 1, None, GetEntriesContext::empty(true));
@@ -135,14 +135,58 @@ fn a_reader_that_meets_damage_tells_of_it_too() {
 }
 
 #[test]
-fn a_sector_that_cannot_be_read_is_damage_of_its_entry_alone() {
-    let disk = filled();
-    let log = open(&disk);
-    let (path, offset) = place(&log, 50);
-    // Entries share pages; the sector is in the middle of a page that is this entry's or nobody's.
-    disk.fail_reads(&path, offset + 300..offset + 301);
-    let found = scrub(&log).unwrap();
-    assert!(found.contains(&50) && found.len() <= 4, "{found:?}");
+fn a_lost_page_is_written_when_all_its_entries_are_there() {
+    let sealed = open(&filled()).reader().sealed_to().0;
+    for (index, at) in [(1, 0), (50, 300), (51, 0), (sealed, 100), (sealed + 1, 10)] {
+        let disk = filled();
+        let log = open(&disk);
+        let (path, offset) = place(&log, index);
+        let before = disk.content(&path).unwrap();
+        assert!(disk.lose_page(&path, offset + at));
+        let found = scrub(&log).unwrap();
+        assert!(found.contains(&index) && found.len() <= 6, "{found:?}");
+        for &damaged in &found {
+            let waits = log.entries(damaged, damaged + 1, None, GetEntriesContext::empty(true));
+            assert_eq!(waits, Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable)));
+        }
+        let outcomes: Vec<Mended> =
+            found.iter().rev().map(|&damaged| mend(&log, damaged).unwrap()).collect();
+        let (last, others) = outcomes.split_last().unwrap();
+        assert!(others.iter().all(|mended| *mended == Mended::Waits), "{outcomes:?} of {found:?}");
+        assert_eq!(*last, Mended::Whole);
+        assert!(!disk.has_lost_pages(&path), "entry {index}");
+        assert_eq!(disk.content(&path).unwrap(), before);
+        assert_eq!(scrub(&log).unwrap(), Vec::<u64>::new());
+        let read = log.entries(index, index + 1, None, GetEntriesContext::empty(true));
+        assert_eq!(read.unwrap(), [entry(index)]);
+    }
+}
+
+#[test]
+fn mending_a_lost_page_may_lose_power_during_any_disk_call() {
+    for nth in 1.. {
+        let disk = filled();
+        let log = open(&disk);
+        let (path, offset) = place(&log, 50);
+        let before = disk.content(&path).unwrap();
+        assert!(disk.lose_page(&path, offset + 300));
+        disk.power_off_at_call(nth);
+        let found = scrub(&log).unwrap_or_default();
+        let outcome = found.iter().try_for_each(|&index| mend(&log, index).map(drop));
+        if !disk.is_powered_off() {
+            outcome.unwrap();
+            assert!(nth > 5);
+            break;
+        }
+        drop(log);
+        disk.restart(Loss::Torn(nth));
+        let log = open(&disk);
+        for index in scrub(&log).unwrap() {
+            mend(&log, index).unwrap();
+        }
+        assert!(!disk.has_lost_pages(&path), "power lost during call {nth}");
+        assert_eq!(disk.content(&path).unwrap(), before, "power lost during call {nth}");
+    }
 }
 
 #[test]

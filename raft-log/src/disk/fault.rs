@@ -117,7 +117,6 @@ struct World {
     powered_off: bool,
     fail_sync_at: Option<u64>,
     fail_next_write: bool,
-    bad_ranges: Vec<(PathBuf, Range<u64>)>,
     /// Blocks that may be taken.
     capacity: Option<usize>,
     slices_alive: bool,
@@ -187,15 +186,6 @@ impl World {
     }
 
     fn read(&self, inode: u64, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset + buffer.len() as u64;
-        for (path, bad) in &self.bad_ranges {
-            if self.names.get(path.as_os_str()) == Some(&inode)
-                && bad.start < end
-                && offset < bad.end
-            {
-                return Err(eio());
-            }
-        }
         let begin = usize::try_from(offset).map_err(io::Error::other)?;
         if self.inodes[&inode].is_unreadable(begin, buffer.len()) {
             return Err(unreadable());
@@ -321,7 +311,6 @@ impl SimDisk {
         world.power_off_at = None;
         world.fail_sync_at = None;
         world.fail_next_write = false;
-        world.bad_ranges.clear();
     }
 
     /// Everything on the disk is gone, for good. Handles from before are dead.
@@ -348,7 +337,6 @@ impl SimDisk {
         let mut world = self.world();
         world.fail_sync_at = None;
         world.fail_next_write = false;
-        world.bad_ranges.clear();
     }
 
     /// Another disk that holds, durably, what some directories of this one do, each under another name.
@@ -378,11 +366,6 @@ impl SimDisk {
         let world = self.world();
         let checksum = |inode: &u64| crc32fast::hash(&world.inodes[inode].live);
         world.names.iter().map(|(name, inode)| (name.clone(), checksum(inode))).collect()
-    }
-
-    /// Makes reads that touch these bytes fail.
-    pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
-        self.world().bad_ranges.push((path.to_path_buf(), range));
     }
 
     /// Makes the page of a file in which a byte lies unreadable, until it is written whole and synced. What a

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError};
+use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError, Mended};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -69,6 +69,7 @@ impl<D: Disk> Mender<D> {
 
     async fn round(&self) -> Round {
         let mut round = Round { problems: Vec::new(), gone: None };
+        let mut waiting = Vec::new();
         for damaged in self.reader.damaged() {
             let mut compacted = 0;
             let mut problems = Vec::new();
@@ -78,13 +79,18 @@ impl<D: Disk> Mender<D> {
                     Err(problem) => Err(problem),
                 };
                 match asked {
-                    Ok(()) => {
+                    Ok(Mended::Whole) => {
                         problems.clear();
                         tracing::info!(
                             group = %self.identity.group, file = %damaged.file.display(),
                             position = %damaged.position, entries = 1, peer = peer.id,
                             "damage in the log repaired"
                         );
+                        break;
+                    }
+                    Ok(Mended::Waits) => {
+                        problems.clear();
+                        waiting.push(damaged.clone());
                         break;
                     }
                     // Retention took it meanwhile.
@@ -104,6 +110,17 @@ impl<D: Disk> Mender<D> {
                 round.gone = Some(damaged);
             }
             round.problems.extend(problems);
+        }
+        for damaged in waiting {
+            if self.is_damaged(&damaged) {
+                let problem = "it waits for the entries with which it shares a page";
+                round.problems.push(format!("entry {}: {problem}", damaged.index));
+                continue;
+            }
+            tracing::info!(
+                group = %self.identity.group, file = %damaged.file.display(),
+                position = %damaged.position, entries = 1, "damage in the log repaired"
+            );
         }
         round
     }
