@@ -1,6 +1,6 @@
 //! The `raftmq` program: reads the command line and calls one function per subcommand.
 //!
-//! Exit codes: 0 done, 1 failed, 2 to 7 a broker's log cannot go on (`raft_log::Fatal` says which
+//! Exit codes: 0 done, 1 failed, 2 to 8 a broker's log cannot go on (`raft_log::Fatal` says which
 //! and what to do), 64 wrong usage, 78 wrong configuration.
 
 use std::ffi::OsString;

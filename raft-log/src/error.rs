@@ -57,6 +57,17 @@ pub enum LogError {
         /// Which field differs, and how.
         reason: String,
     },
+    /// A newer program wrote something here that this one cannot read. Nothing was changed.
+    #[error(
+        "{} has format {version}, which this program does not know: a newer one has run here",
+        file.display()
+    )]
+    NewerFormat {
+        /// The file concerned.
+        file: PathBuf,
+        /// Its version.
+        version: u32,
+    },
     /// Another process holds the directory's lock.
     #[error("{} is in use by another process", dir.display())]
     Locked {
@@ -110,6 +121,7 @@ impl LogError {
             Self::NoSpace { .. } => Some(Fatal::DiskFull),
             Self::Io { .. } => Some(Fatal::DiskFailed),
             Self::WrongIdentity { .. } => Some(Fatal::WrongIdentity),
+            Self::NewerFormat { .. } => Some(Fatal::NewerFormat),
             Self::Locked { .. } => Some(Fatal::AlreadyRunning),
             Self::Options(_)
             | Self::EntryTooLarge { .. }

@@ -21,6 +21,8 @@ pub enum Fatal {
     WrongIdentity = 6,
     /// Another process owns the directory.
     AlreadyRunning = 7,
+    /// A newer program has written the directory.
+    NewerFormat = 8,
 }
 
 impl Fatal {
@@ -42,6 +44,9 @@ impl Fatal {
             Self::DiskFailed => "check the device and the kernel log, replace the disk if need be",
             Self::WrongIdentity => {
                 "point the configuration at the directory of this very member, or correct the member, group and cluster names"
+            }
+            Self::NewerFormat => {
+                "start the version that ran here last, or a newer one; nothing in the directory was changed"
             }
             Self::AlreadyRunning => "stop the other process that uses the directory",
         }

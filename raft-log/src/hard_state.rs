@@ -12,13 +12,15 @@ use crate::disk::{Disk, DiskFile, PAGE_BYTES, read_or_lost};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
+use crate::format::Format;
 use crate::types::Term;
 
 const MAGIC: u32 = 0x524d_5148; // "RMQH"
 const VERSION: u16 = 1;
+pub(crate) const FORMAT: Format = Format { magic: MAGIC, version: VERSION, checked_bytes: 44 };
 const SLOT_BYTES: usize = 48;
 /// The slots lie in different blocks, so that no write touches both.
-const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+pub(crate) const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 const FILE_BYTES: u64 = 8192;
 
 /// The three numbers.

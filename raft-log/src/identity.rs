@@ -11,7 +11,7 @@ use crate::files;
 use crate::options::LogOptions;
 use crate::sealed_text;
 
-const TITLE: &str = "raftmq log, format 1";
+pub(crate) const TITLE: &str = "raftmq log, format 1";
 
 /// The content of the identity file.
 #[derive(Debug, Clone, PartialEq, Eq)]

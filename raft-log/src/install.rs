@@ -18,6 +18,7 @@ use crate::disk::{Disk, Lane};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
+use crate::format::Format;
 use crate::hard_state::{HardStateFile, HardStateValue};
 use crate::index::SegmentIndex;
 use crate::log::Log;
@@ -30,6 +31,7 @@ use crate::types::Position;
 
 const MAGIC: u32 = 0x524d_514e; // "RMQN"
 const VERSION: u16 = 1;
+pub(crate) const FORMAT: Format = Format { magic: MAGIC, version: VERSION, checked_bytes: 16 };
 const MARKER_BYTES: usize = 20;
 
 pub(crate) fn encode_marker(position: u64) -> [u8; MARKER_BYTES] {

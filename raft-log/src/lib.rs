@@ -21,6 +21,7 @@ pub mod entry;
 mod error;
 mod fatal;
 mod files;
+mod format;
 #[cfg(test)]
 mod golden;
 mod group;

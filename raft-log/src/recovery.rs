@@ -24,6 +24,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::EntryDamage;
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
+use crate::format;
 use crate::hard_state::HardStateFile;
 use crate::identity::Identity;
 use crate::index::{IndexHeader, SealedIndex, SegmentIndex};
@@ -104,6 +105,7 @@ pub(crate) fn open_locked<D: Disk>(
     options: &LogOptions,
     lock: Arc<D::Lock>,
 ) -> Result<Outcome<D>, LogError> {
+    format::check(disk, dir)?;
     let identity = match Identity::load(disk, dir)? {
         Some(identity) => {
             identity.check(options, dir)?;

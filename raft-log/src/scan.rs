@@ -96,6 +96,11 @@ pub(crate) fn scan<D: Disk>(segment: &Segment<D>, before: Boundary) -> Result<Sc
                 offset = end.position.0 - segment.start;
             }
             Ok(None) => return Ok(scan),
+            // Whole, and not for us: neither torn nor damaged.
+            Err(Problem::Damage(EntryDamage::Version(version), _)) => {
+                let file = segment.path.clone();
+                return Err(LogError::NewerFormat { file, version: version.into() });
+            }
             Err(Problem::Damage(damage, bytes)) => {
                 let lost = window.lacks(offset, bytes);
                 scan.rest = Some(if lost { EntryDamage::Unreadable } else { damage });

@@ -11,13 +11,25 @@ pub(crate) fn seal(title: &str, lines: &str) -> String {
 
 /// The lines behind the title; none when the checksum or the title is another.
 pub(crate) fn open<'a>(title: &str, text: &'a str) -> Option<Fields<'a>> {
+    let mut lines = body(text)?.lines();
+    (lines.next()? == title).then_some(Fields { lines })
+}
+
+/// All but the checksum; none when it is another.
+fn body(text: &str) -> Option<&str> {
     let (body, sum) = text.split_at(text.rfind("crc32=")?);
     let crc = u32::from_str_radix(sum.strip_prefix("crc32=")?.strip_suffix('\n')?, 16).ok()?;
-    if crc32fast::hash(body.as_bytes()) != crc {
-        return None;
-    }
-    let mut lines = body.lines();
-    (lines.next()? == title).then_some(Fields { lines })
+    (crc32fast::hash(body.as_bytes()) == crc).then_some(body)
+}
+
+/// The format in the title of a whole text that a newer program wrote; `title` ends with the newest
+/// format that this one knows.
+pub(crate) fn newer(title: &str, text: &str) -> Option<u32> {
+    let (kind, known) = title.rsplit_once(' ')?;
+    let (found_kind, found) = text.lines().next()?.rsplit_once(' ')?;
+    let found: u32 = found.parse().ok()?;
+    let is_newer = found_kind == kind && found > known.parse().ok()?;
+    (is_newer && body(text).is_some()).then_some(found)
 }
 
 /// Fields, read in the order in which they were written.

@@ -15,14 +15,16 @@ use crate::disk::{Disk, DiskFile, PAGE_BYTES, read_or_lost};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files;
+use crate::format::Format;
 
 const MAGIC: u32 = 0x524d_5157; // "RMQW"
 const VERSION: u16 = 1;
+pub(crate) const FORMAT: Format = Format { magic: MAGIC, version: VERSION, checked_bytes: 36 };
 const WITNESS_BYTES: usize = 40;
 /// The block behind a segment's entries.
 pub(crate) const TRAILER_BYTES: u64 = 4096;
 /// Two slots in different sectors of that block, so that a torn write spares one of them.
-const WITNESS_OFFSETS: [u64; 2] = [0, 2048];
+pub(crate) const WITNESS_OFFSETS: [u64; 2] = [0, 2048];
 /// Zero-filling and clearing go in steps of this many bytes: the disk is busy for a fraction of a
 /// millisecond with each, and no sync of the tail waits longer for it.
 const STEP_BYTES: u64 = 256 * 1024;

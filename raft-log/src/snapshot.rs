@@ -15,11 +15,13 @@ use crate::disk::Disk;
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
+use crate::format::Format;
 use crate::table::Boundary;
 use crate::types::{LogIndex, Position, Term};
 
 const MAGIC: u32 = 0x524d_5153; // "RMQS"
 const VERSION: u16 = 1;
+pub(crate) const FORMAT: Format = Format { magic: MAGIC, version: VERSION, checked_bytes: 60 };
 const HEADER_BYTES: usize = 64;
 
 /// A snapshot in memory.

@@ -14,7 +14,7 @@ use crate::error::LogError;
 use crate::files;
 use crate::sealed_text;
 
-const TITLE: &str = "raftmq standing, format 1";
+pub(crate) const TITLE: &str = "raftmq standing, format 1";
 
 /// How much of a member's past its directory knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

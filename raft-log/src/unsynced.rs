@@ -16,7 +16,7 @@ use crate::files;
 use crate::sealed_text;
 use crate::standing::Standing;
 
-const TITLE: &str = "raftmq unsynced, format 1";
+pub(crate) const TITLE: &str = "raftmq unsynced, format 1";
 
 fn encode(boot: &str) -> String {
     sealed_text::seal(TITLE, &format!("boot={boot}\n"))

@@ -31,7 +31,7 @@ const FILES: &[&str] = &[
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("raftmq-broker@.service", "Restart=on-failure", "Restart=allways"),
     ("raftmq-broker@.service", "RestartSec=", "RestartSecs="),
-    ("raftmq-broker@.service", "5 6 7 64", "5 6 64"),
+    ("raftmq-broker@.service", "5 6 7 8 64", "5 6 8 64"),
     ("raftmq-broker@.service", "raftmq broker -c", "raftmq broker --config"),
     ("raftmq-broker@.service", "HOME=%S/raftmq/%i", "HOME=%S/raftmq"),
     ("raftmq-broker@.service", "LimitNOFILE=65536", "LimitNOFILE=1024"),
