@@ -94,6 +94,7 @@ impl BrokerError {
     pub fn exit_code(&self) -> i32 {
         let fatal = match self {
             BrokerError::Replica(StartError::Log(error)) => error.fatal(),
+            BrokerError::Store(StoreError::NewerFormat { .. }) => Some(Fatal::NewerFormat),
             _ => None,
         };
         fatal.map_or(1, Fatal::exit_code)

@@ -37,6 +37,9 @@ pub enum SnapshotError {
     /// Readable, but of another format.
     #[error("the state has format {0}, which this version does not read")]
     Format(u32),
+    /// Written by a newer program.
+    #[error("the state has format {0}, this program knows {FORMAT}: a newer one has run here")]
+    Newer(u32),
 }
 
 /// One changed piece: its key and its value, none when it is gone.
@@ -154,9 +157,7 @@ impl State {
     /// When the bytes are not a snapshot this version reads.
     pub fn restore(snapshot: &[u8]) -> Result<State, SnapshotError> {
         let file = SnapshotFile::decode(snapshot).map_err(decode_error)?;
-        if file.format != FORMAT {
-            return Err(SnapshotError::Format(file.format));
-        }
+        check_format(file.format)?;
         State::from_entries(file.entries.into_iter().map(|entry| (entry.key, entry.value)))
     }
 
@@ -178,15 +179,15 @@ impl State {
             }
             if key == [0] {
                 let meta = MetaValue::decode(&value[..]).map_err(decode_error)?;
+                // The other pieces of another format need not decode.
+                check_format(meta.format)?;
                 format = meta.format;
                 state.read_meta(&meta);
             } else {
                 state.read_entry(&key, &value)?;
             }
         }
-        if format != FORMAT {
-            return Err(SnapshotError::Format(format));
-        }
+        check_format(format)?;
         Ok(state)
     }
 
@@ -331,6 +332,14 @@ impl State {
             other => return Err(SnapshotError::Decode(format!("unknown kind {other}"))),
         }
         Ok(())
+    }
+}
+
+fn check_format(format: u32) -> Result<(), SnapshotError> {
+    match format {
+        FORMAT => Ok(()),
+        newer if newer > FORMAT => Err(SnapshotError::Newer(newer)),
+        other => Err(SnapshotError::Format(other)),
     }
 }
 

@@ -37,6 +37,14 @@ pub enum StoreError {
         /// What the system said.
         message: String,
     },
+    /// A newer program wrote the state. Replayed by this one, the log might give another.
+    #[error("{name}: {message}; start the version that ran here last, or a newer one")]
+    NewerFormat {
+        /// What holds the state.
+        name: String,
+        /// Which format, and which one is known.
+        message: String,
+    },
     /// The log holds a record that does not parse.
     #[error("the record at {position} does not parse: {message}")]
     Record {

@@ -18,7 +18,7 @@ use super::machine::GroupMachine;
 use super::sequencer::GroupSequencer;
 use super::shared::Shared;
 use super::view::GroupView;
-use crate::state::State;
+use crate::state::{SnapshotError, State};
 use crate::store::StoreError;
 use crate::store::checkpoint::{Checkpoint, CheckpointStore};
 use crate::store::extent::{Extents, ExtentsOptions};
@@ -175,7 +175,7 @@ fn initial_state(options: &mut GroupOptions) -> Result<(State, LogIndex), StoreE
     let snapshot_index = options.snapshot.as_ref().map_or(LogIndex(0), |snapshot| snapshot.index);
     if let Some(checkpoint) = options.checkpoint.load() {
         let applied = checkpoint.applied;
-        if let Some(state) = usable(checkpoint, options, snapshot_index) {
+        if let Some(state) = usable(checkpoint, options, snapshot_index)? {
             return Ok((state, applied));
         }
         tracing::warn!(%applied, "checkpoint does not fit the log: made again");
@@ -193,9 +193,14 @@ fn initial_state(options: &mut GroupOptions) -> Result<(State, LogIndex), StoreE
         }
         return Ok((State::default(), LogIndex(0)));
     };
-    let mut state = State::restore(&snapshot.state).map_err(|error| StoreError::File {
-        name: format!("snapshot of entry {}", snapshot.index),
-        message: error.to_string(),
+    let mut state = State::restore(&snapshot.state).map_err(|error| {
+        let (name, message) = (format!("snapshot of entry {}", snapshot.index), error.to_string());
+        match error {
+            SnapshotError::Newer(_) => StoreError::NewerFormat { name, message },
+            SnapshotError::Decode(_) | SnapshotError::Format(_) => {
+                StoreError::File { name, message }
+            }
+        }
     })?;
     // The checkpoint takes changes only, so it begins with everything.
     let everything: Vec<_> = state.entries().map(|(key, value)| (key, Some(value))).collect();
@@ -204,24 +209,26 @@ fn initial_state(options: &mut GroupOptions) -> Result<(State, LogIndex), StoreE
     Ok((state, snapshot.index))
 }
 
-/// The checkpoint's state, if replay can go on from it.
+/// The checkpoint's state, if replay can go on from it. A newer program's is not made again: what it
+/// wrote into the log might be passed over.
 fn usable(
     checkpoint: Checkpoint,
     options: &GroupOptions,
     snapshot_index: LogIndex,
-) -> Option<State> {
+) -> Result<Option<State>, StoreError> {
     let applied = checkpoint.applied;
     // Right before the log's start, or in it. What lies before an installed snapshot is in neither.
     let known = applied == snapshot_index || options.log.position_of(applied).is_some();
     let fits = known && applied <= options.last_index;
     #[cfg(madsim)]
     let fits = fits || crate::mistake::made(crate::mistake::Mistake::TrustsCheckpoint);
-    if !fits {
-        return None;
+    let state = State::from_entries(checkpoint.entries.into_iter());
+    if let Err(error @ SnapshotError::Newer(_)) = &state {
+        let (name, message) = ("the checkpoint".to_owned(), error.to_string());
+        return Err(StoreError::NewerFormat { name, message });
     }
-    State::from_entries(checkpoint.entries.into_iter())
-        .inspect_err(|error| tracing::warn!(%error, "checkpoint does not decode"))
-        .ok()
+    let state = state.inspect_err(|error| tracing::warn!(%error, "checkpoint does not decode"));
+    Ok(state.ok().filter(|_| fits))
 }
 
 /// Position behind an entry; the log's start when that is behind the entry.

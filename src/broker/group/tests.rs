@@ -86,6 +86,20 @@ struct Node {
     term: Term,
 }
 
+fn options(disk: &Disk, heard: Arc<Heard>) -> GroupOptions {
+    GroupOptions {
+        log: Arc::new(disk.log.clone()),
+        last_index: disk.log.last_index(),
+        snapshot: disk.snapshot.clone().map(|(index, state)| StateSnapshot { index, state }),
+        files: Arc::new(disk.files.clone()),
+        extent_bytes: EXTENT_BYTES,
+        checkpoint: Box::new(disk.checkpoint.clone()),
+        checkpoint_interval_bytes: 2 * EXTENT_BYTES,
+        worker: Arc::new(Worker::inline()),
+        sink: heard,
+    }
+}
+
 /// Topic, queue, bounds and bodies.
 type VisibleQueue = (String, i32, (i64, i64), Vec<String>);
 
@@ -105,18 +119,7 @@ impl Node {
     /// Opens, and stands where the checkpoint does.
     fn open(disk: Disk) -> Node {
         let heard = Arc::new(Heard::default());
-        let group = open(GroupOptions {
-            log: Arc::new(disk.log.clone()),
-            last_index: disk.log.last_index(),
-            snapshot: disk.snapshot.clone().map(|(index, state)| StateSnapshot { index, state }),
-            files: Arc::new(disk.files.clone()),
-            extent_bytes: EXTENT_BYTES,
-            checkpoint: Box::new(disk.checkpoint.clone()),
-            checkpoint_interval_bytes: 2 * EXTENT_BYTES,
-            worker: Arc::new(Worker::inline()),
-            sink: Arc::clone(&heard) as Arc<dyn EffectsSink>,
-        })
-        .unwrap();
+        let group = open(options(&disk, Arc::clone(&heard))).unwrap();
         Node {
             disk,
             group,

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::StoreError;
+use crate::store::checkpoint::CheckpointStore as _;
 use crate::store::log::CommittedLog as _;
 
 /// A node with messages in several queues, extents and segments.
@@ -140,6 +142,23 @@ fn a_checkpoint_ahead_of_the_log_is_wiped() {
     let again = Node::start(disk.log_only());
     disk.log = again.disk.log.clone();
     same(&Node::start(disk), &again);
+}
+
+#[test]
+fn a_checkpoint_of_a_newer_program_is_refused_and_kept() {
+    let node = filled(30);
+    let mut disk = node.disk.clone();
+    drop(node);
+    // The field in which the state says its format.
+    let newer = (vec![0], Some(vec![0x48, 2]));
+    disk.checkpoint.save(&[newer], LogIndex(10)).unwrap();
+    let kept = disk.checkpoint.load();
+    let refused = open(options(&disk, Arc::default())).err().unwrap();
+    assert!(matches!(refused, StoreError::NewerFormat { .. }), "{refused}");
+    assert!(refused.to_string().contains("format 2, this program knows 1"), "{refused}");
+    assert_eq!(disk.checkpoint.load(), kept);
+    // Deleted, it is made again.
+    same(&Node::start(disk.log_only()), &filled(30));
 }
 
 #[test]
