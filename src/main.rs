@@ -1,7 +1,7 @@
 //! The `raftmq` program: reads the command line and calls one function per subcommand.
 //!
-//! Exit codes: 0 done, 1 failed, 2 to 8 a broker's log cannot go on (`raft_log::Fatal` says which
-//! and what to do), 64 wrong usage, 78 wrong configuration.
+//! Exit codes: 0 done, 1 failed, 2 to 9 a broker's log cannot go on (`raft_log::Fatal` says which
+//! and what to do; only 9 is cured by another start), 64 wrong usage, 78 wrong configuration.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

@@ -23,6 +23,9 @@ pub enum Fatal {
     AlreadyRunning = 7,
     /// A newer program has written the directory.
     NewerFormat = 8,
+    /// A page under a map cannot be read. It is noted, so the next start mends it: the only one of these that a
+    /// start cures.
+    PageUnreadable = 9,
 }
 
 impl Fatal {
@@ -47,6 +50,9 @@ impl Fatal {
             }
             Self::NewerFormat => {
                 "start the version that ran here last, or a newer one; nothing in the directory was changed"
+            }
+            Self::PageUnreadable => {
+                "start again, the page is then fetched from the other members, or made again; when it happens often, replace the disk"
             }
             Self::AlreadyRunning => "stop the other process that uses the directory",
         }

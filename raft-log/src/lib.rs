@@ -9,7 +9,9 @@
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
 //! - `damage` and `repair`: what is damaged in a log when it is opened, and mending it with what a peer
-//!   gives; `scrub`: the same for single entries of a log in use.
+//!   gives; `scrub`: the same for single entries of a log in use; `noted`: for what a process ended by.
+//! - `unsafe` stands in `disk/` alone: reading maps (`real`), and what a bad sector under them does
+//!   (`bus_error`).
 //!
 //! The invariant all of it serves: what a finished sync covered is there after any crash, unchanged
 //! and in order, or opening the log fails and says where; and what was taken back never returns.
@@ -31,6 +33,7 @@ mod index;
 mod install;
 mod log;
 mod mend;
+mod noted;
 mod options;
 mod pages;
 mod persist;
@@ -53,13 +56,17 @@ mod types;
 mod unsynced;
 
 pub use damage::{Damage, DamageEnd, DamagedLog};
-pub use disk::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, fault};
+pub use disk::{
+    Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, RealDisk, RealFile, WATCHED_MAPS_MAX, fault,
+    touch_what_the_kernel_could_not_read,
+};
 pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;
 pub use hard_state::term_and_vote;
 pub use log::{Log, Opened};
 pub use mend::{MendError, Mended};
+pub use noted::remove_unreadable_files;
 pub use options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, payload_bytes_max};
 pub use persist::SyncTicket;
 pub use reader::LogReader;

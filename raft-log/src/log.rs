@@ -163,6 +163,9 @@ impl<D: Disk> Log<D> {
             table,
             recovered.hard_state,
         ));
+        if let Some(noted) = &recovered.noted {
+            shared.look_at(noted);
+        }
         tracing::info!(
             dir = %dir.display(), last_index = %end.index, last_term = %end.term, tail = %end.position,
             term = hard_state.term, commit = hard_state.commit, "log opened"

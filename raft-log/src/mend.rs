@@ -170,6 +170,7 @@ impl<D: Disk> Shared<D> {
         for other in waiting {
             self.check_again(other)?;
         }
+        self.forget_note();
         match self.is_whole(entry.index)? {
             true => Ok(Mended::Whole),
             false => Ok(Mended::Waits),

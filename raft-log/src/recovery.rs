@@ -29,6 +29,7 @@ use crate::hard_state::HardStateFile;
 use crate::identity::Identity;
 use crate::index::{IndexHeader, SealedIndex, SegmentIndex};
 use crate::install;
+use crate::noted::{self, NotedPage};
 use crate::options::LogOptions;
 use crate::scan::{Scan, scan};
 use crate::scrub::DamagedEntries;
@@ -47,6 +48,8 @@ pub(crate) struct Recovered<D: Disk> {
     pub(crate) standing: Standing,
     pub(crate) conf_state: ConfState,
     pub(crate) lock: Arc<D::Lock>,
+    /// What an earlier process could not read, if one ended by that.
+    pub(crate) noted: Option<BTreeSet<NotedPage>>,
 }
 
 /// What a directory holds.
@@ -152,7 +155,8 @@ pub(crate) fn open_locked<D: Disk>(
         })));
     }
     let (table, conf_state) = recovery.tidy(table)?;
-    Ok(Outcome::Whole(Recovered { table, hard_state, standing, conf_state, lock }))
+    let noted = noted::load(disk, dir)?;
+    Ok(Outcome::Whole(Recovered { table, hard_state, standing, conf_state, lock, noted }))
 }
 
 /// Term, vote and commit, and whether they and the log are all that the member ever promised. When they

@@ -42,6 +42,10 @@ impl DamagedEntries {
         before.is_some_and(|(_, extent)| extent.end > from)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Where the first of them begins that ends behind `position`.
     pub(crate) fn first_behind(&self, position: u64) -> Option<u64> {
         let around = self.0.range(..=position).next_back();

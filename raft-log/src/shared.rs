@@ -64,6 +64,8 @@ pub(crate) struct Shared<D: Disk> {
     failure: OnceLock<LogError>,
     /// Told when an entry is found damaged.
     pub(crate) on_damage: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The directory has a note of pages that could not be read.
+    pub(crate) noted: AtomicBool,
     pub(crate) closed: AtomicBool,
 }
 
@@ -109,6 +111,7 @@ impl<D: Disk> Shared<D> {
             no_space: Mutex::new(None),
             failure: OnceLock::new(),
             on_damage: OnceLock::new(),
+            noted: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }

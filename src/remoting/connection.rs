@@ -520,7 +520,10 @@ impl Connection {
             }
             Batch::Pieces(mut pieces) => {
                 while bytes::Buf::has_remaining(&pieces) {
-                    let count = half.write_buf(&mut pieces).await?;
+                    let written = half.write_buf(&mut pieces).await;
+                    let count = written.inspect_err(|error| {
+                        raft_log::touch_what_the_kernel_could_not_read(error, pieces.iter());
+                    })?;
                     self.count_written(count)?;
                 }
                 BytesMut::new()

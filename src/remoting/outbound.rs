@@ -170,6 +170,13 @@ pub(super) struct Pieces {
     pieces: VecDeque<Bytes>,
 }
 
+impl Pieces {
+    /// What is left of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece[..])
+    }
+}
+
 impl Buf for Pieces {
     fn remaining(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()

@@ -5,8 +5,10 @@
 //! of its directory. A file that was mapped is never shrunk. After a failed sync the caller must
 //! stop: what the disk holds is then unknown.
 
+mod bus_error;
 pub mod fault;
 mod real;
+mod watched;
 
 use std::future::Future;
 use std::io;
@@ -16,7 +18,9 @@ use std::path::Path;
 use bytes::Bytes;
 use rustix::io::Errno;
 
+pub use bus_error::touch_what_the_kernel_could_not_read;
 pub use real::{RealDisk, RealFile};
+pub use watched::WATCHED_MAPS_MAX;
 
 /// Whether the disk said that it cannot give some bytes back: a bad sector, or a checksum of the device or
 /// file system that does not match. The bytes are lost, and what is written in their place is kept.

@@ -8,7 +8,8 @@
 //!
 //! Invariant: bytes reach a file only through write calls, so errors come back as [`io::Error`];
 //! the maps are for reading (storing through a map dirties whole folios and reports errors as a
-//! signal). Each [`RealDisk::new`] owns its two helper threads: give every log its own disk, so that
+//! signal). A page that cannot be read under a map ends the process (see `bus_error`). Each
+//! [`RealDisk::new`] owns its two helper threads: give every log its own disk, so that
 //! one log's preparation never delays another's sync.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -26,7 +27,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, is_unreadable};
+use super::watched::Watched;
+use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES, bus_error, is_unreadable};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -183,6 +185,12 @@ impl RealFile {
         RealFile { file, path: path.to_owned(), direct: OnceLock::new() }
     }
 
+    /// Where the file is by now: it may have been renamed since it was opened.
+    fn name_now(&self) -> PathBuf {
+        let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        std::fs::read_link(link).unwrap_or_else(|_| self.path.clone())
+    }
+
     /// Zeros that went through the page cache would have to be copied there, would push out what
     /// consumers read, and would make every sync of the tail wait for them.
     fn direct(&self) -> Option<&File> {
@@ -286,8 +294,10 @@ impl DiskFile for RealFile {
 
     fn map(&self, bytes: u64) -> io::Result<RealMap> {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        bus_error::install();
         let map = MmapOptions::new().len(bytes).map_raw_read_only(&self.file)?;
-        Ok(RealMap { map: Arc::new(map) })
+        let watched = Watched::new(map.as_ptr() as usize, map.len(), &self.name_now());
+        Ok(RealMap { mapping: Arc::new(Mapping { _watched: watched, map }) })
     }
 
     fn sync_now(&self) -> io::Result<()> {
@@ -307,12 +317,19 @@ impl DiskFile for RealFile {
 
 /// A shared mapping of a file's first bytes.
 pub struct RealMap {
-    map: Arc<MmapRaw>,
+    mapping: Arc<Mapping>,
+}
+
+/// A mapping that whoever fails to read it finds.
+struct Mapping {
+    /// Goes first.
+    _watched: Option<Watched>,
+    map: MmapRaw,
 }
 
 /// A part of a mapping that keeps the mapping alive.
 struct MapSlice {
-    map: Arc<MmapRaw>,
+    mapping: Arc<Mapping>,
     range: Range<usize>,
 }
 
@@ -327,7 +344,7 @@ fn look<'a>(map: &'a MmapRaw, range: &Range<usize>) -> &'a [u8] {
 
 impl AsRef<[u8]> for MapSlice {
     fn as_ref(&self) -> &[u8] {
-        look(&self.map, &self.range)
+        look(&self.mapping.map, &self.range)
     }
 }
 
@@ -342,20 +359,20 @@ impl DiskMap for RealMap {
         if range.is_empty() {
             return Bytes::new();
         }
-        Bytes::from_owner(MapSlice { map: self.map.clone(), range: in_memory(range) })
+        Bytes::from_owner(MapSlice { mapping: self.mapping.clone(), range: in_memory(range) })
     }
 
     fn with<R>(&self, range: Range<u64>, inspect: impl FnOnce(&[u8]) -> R) -> R {
-        inspect(look(&self.map, &in_memory(range)))
+        inspect(look(&self.mapping.map, &in_memory(range)))
     }
 
     fn will_need(&self, range: Range<u64>) {
         let range = in_memory(range);
         // Only advice: what it does not fetch is fetched when it is read.
-        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
+        let _ = self.mapping.map.advise_range(Advice::WillNeed, range.start, range.len());
     }
 
     fn has_slices(&self) -> bool {
-        Arc::strong_count(&self.map) > 1
+        Arc::strong_count(&self.mapping) > 1
     }
 }

@@ -106,7 +106,11 @@ pub(in crate::replication) async fn write_all<W: AsyncWrite + Unpin>(
         }
         slices[0] = IoSlice::new(&chunks[first][offset..]);
         let write = writer.write_vectored(&slices[..upto - first]);
-        let mut written = timeout(patience, write).await.map_err(|_| stuck())??;
+        let written = timeout(patience, write).await.map_err(|_| stuck())?;
+        let mut written = written.inspect_err(|error| {
+            let refused = slices[..upto - first].iter().map(|slice| &slice[..]);
+            raft_log::touch_what_the_kernel_could_not_read(error, refused);
+        })?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
