@@ -12,6 +12,7 @@ pub(crate) const IDENTITY: &str = "identity";
 pub(crate) const HARD_STATE: &str = "hard-state";
 pub(crate) const STANDING: &str = "standing";
 pub(crate) const UNSYNCED: &str = "unsynced";
+pub(crate) const HEARD: &str = "heard";
 pub(crate) const INSTALL: &str = "install";
 pub(crate) const LOCK: &str = "lock";
 const TEMPORARY: &str = ".tmp";

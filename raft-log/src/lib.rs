@@ -3,8 +3,8 @@
 //! Where things are:
 //! - [`Disk`]: what is asked of a disk. [`RealDisk`] is one, [`fault::SimDisk`] a hostile one.
 //! - [`entry`]: the stored form of an entry. [`Position`]s are bytes since the log's first byte.
-//! - `segment`, `index`, `hard_state`, `standing`, `unsynced`, `snapshot`, `identity`: one kind of file
-//!   each.
+//! - `segment`, `index`, `hard_state`, `standing`, `unsynced`, `heard`, `snapshot`, `identity`: one
+//!   kind of file each.
 //! - [`Log`]: the writing half (`log` appends, `truncate` takes back, `persist` syncs, `prepare` works
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
@@ -28,6 +28,7 @@ mod format;
 mod golden;
 mod group;
 mod hard_state;
+mod heard;
 mod identity;
 mod index;
 mod install;
@@ -64,6 +65,7 @@ pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;
 pub use hard_state::term_and_vote;
+pub use heard::{Claim, Heard, HeardFile, HeardOf, heard_claims};
 pub use log::{Log, Opened};
 pub use mend::{MendError, Mended};
 pub use noted::remove_unreadable_files;

@@ -17,6 +17,7 @@ use crate::entry::{EntryHeader, HEADER, stored_bytes};
 use crate::error::LogError;
 use crate::group::Piece;
 use crate::hard_state::HardStateValue;
+use crate::heard::{Claim, HeardFile};
 use crate::index::{IndexRecord, SegmentIndex};
 use crate::options::{LogOptions, payload_bytes_max};
 use crate::persist::{Group, SyncTicket};
@@ -300,6 +301,17 @@ impl<D: Disk> Log<D> {
         shared.latch(standing.store(&shared.disk, &shared.dir))?;
         self.standing = standing;
         Ok(())
+    }
+
+    /// What this directory may claim once all that was appended and staged so far is durable.
+    pub fn claim(&self) -> Claim {
+        let end = self.shared.table().end;
+        Claim::of(self.hard_state.term, end.term.0, end.index.0)
+    }
+
+    /// Where it is kept what the other members claimed.
+    pub fn heard_file(&self) -> HeardFile<D> {
+        HeardFile::new(self.shared.clone())
     }
 
     /// Says whether, from now on, the member answers for entries before they are synced. To be said at

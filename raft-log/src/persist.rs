@@ -58,6 +58,12 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 impl SyncTicket {
+    pub(crate) fn of(
+        outcome: impl Future<Output = Result<(), LogError>> + Send + 'static,
+    ) -> SyncTicket {
+        SyncTicket { outcome: Box::pin(outcome) }
+    }
+
     /// Waits for the outcome, blocking the thread: for tools and tests, not for async code.
     ///
     /// # Errors
@@ -92,7 +98,7 @@ impl<D: Disk> Shared<D> {
             let result = shared.write_group(&mut persist, &group);
             shared.latch(result)
         });
-        SyncTicket { outcome: Box::pin(async move { done.await.unwrap_or(Err(LogError::Closed)) }) }
+        SyncTicket::of(async move { done.await.unwrap_or(Err(LogError::Closed)) })
     }
 
     fn write_group(&self, persist: &mut Persist<D>, group: &Group) -> Result<(), LogError> {
