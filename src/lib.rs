@@ -1,6 +1,7 @@
 //! raftmq: a message broker that speaks RocketMQ's protocols and keeps its messages in a Raft log.
 
 pub mod admin;
+mod alarm;
 pub mod bench;
 pub mod broker;
 #[cfg(madsim)]

@@ -28,7 +28,7 @@ use raft::{RawNode, SnapshotStatus, StateRole, raw_node::is_local_msg};
 use raft_log::{Disk, Log, LogIndex, LogReader};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant};
 
 use super::applier::Applier;
 use super::fatal::{MemberError, end_member};
@@ -39,6 +39,7 @@ use super::options::ReplicaOptions;
 use super::peers::{PeerEvent, Peers};
 use super::queue::{Gate, ProposalQueue};
 use super::wire::Parcel;
+use crate::alarm::Alarm;
 use committed::Deferred;
 use hint::Hint;
 use lead::Leading;
@@ -108,6 +109,7 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     assembled: bool,
     unreachable: BTreeSet<u64>,
     next_tick: Instant,
+    alarm: Alarm,
     next_background_sync: Instant,
     status: StatusPublisher,
     stopping: Option<Stopping>,
@@ -144,6 +146,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let durable_term = hard_state.term;
         Owner {
             next_tick: now + Duration::from_millis(parts.options.tick_ms),
+            alarm: Alarm::new(),
             next_background_sync: now + BACKGROUND_SYNC,
             status: StatusPublisher::new(parts.status, parts.options.member),
             pace: Pace::new(parts.options.slow_sync_ms),
@@ -268,7 +271,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             },
             command = self.commands.recv(), if self.stopping.is_none() => self.take_command(command),
             () = self.wake.notified() => {}
-            () = sleep_until(timer) => {}
+            () = self.alarm.at(timer) => {}
             () = std::future::ready(()), if more => {}
         }
         if more {

@@ -12,10 +12,11 @@ use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FrameReader, write_all};
 use super::{Identity, Peer, PeerEvent};
+use crate::alarm::Alarm;
 use crate::replication::wire::{
     self, FrameBuffer, MAGIC, PROTOCOL_VERSION, Parcel, Purpose, Welcome,
 };
@@ -137,6 +138,7 @@ fn check_welcome(welcome: &Welcome, peer: &Peer) -> Result<(), DialError> {
 async fn speak(stream: TcpStream, peer: &Peer, queued: &mut mpsc::Receiver<Parcel>) -> io::Error {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut frames = FrameBuffer::default();
+    let (mut alarm, mut last_write) = (Alarm::new(), Instant::now());
     loop {
         tokio::select! {
             biased;
@@ -145,13 +147,14 @@ async fn speak(stream: TcpStream, peer: &Peer, queued: &mut mpsc::Receiver<Parce
                 Some(parcel) => gather(parcel, peer, queued, &mut frames),
                 None => return io::Error::other("the member stopped"),
             },
-            () = sleep(KEEPALIVE) => frames.put_keepalive(),
+            () = alarm.at(last_write + KEEPALIVE) => frames.put_keepalive(),
         }
         #[cfg(madsim)]
         crate::mischief::link_delay(peer.id).await;
         if let Err(error) = write(&mut writer, &mut frames).await {
             return error;
         }
+        last_write = Instant::now();
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::alarm::Alarm;
 use crate::replication::wire::{FrameBuffer, LENGTH_BYTES};
 
 /// Room made for reading when the size of what comes is not known yet. Less in a simulation, whose
@@ -25,12 +26,13 @@ pub(in crate::replication) struct FrameReader<R> {
     reader: R,
     buffer: BytesMut,
     frame_bytes_max: usize,
+    alarm: Alarm,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader that refuses frames above the bound.
     pub fn new(reader: R, frame_bytes_max: usize) -> Self {
-        FrameReader { reader, buffer: BytesMut::new(), frame_bytes_max }
+        FrameReader { reader, buffer: BytesMut::new(), frame_bytes_max, alarm: Alarm::new() }
     }
 
     /// Another bound, for after the handshake.
@@ -51,40 +53,53 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame's content; `None` when the peer closed between frames. Safe to drop while it
     /// waits.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let mut wanted = READ_BYTES;
-            if let Some(header) = self.buffer.first_chunk::<LENGTH_BYTES>() {
-                let length = u32::from_be_bytes(*header) as usize;
-                if length > self.frame_bytes_max {
-                    let bound = self.frame_bytes_max;
-                    let text = format!("a frame of {length} bytes exceeds the bound of {bound}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
-                if self.buffer.len() >= LENGTH_BYTES + length {
-                    self.buffer.advance(LENGTH_BYTES);
-                    return Ok(Some(self.buffer.split_to(length).freeze()));
-                }
-                wanted = (LENGTH_BYTES + length - self.buffer.len()).clamp(READ_BYTES, GROW_BYTES);
-            }
-            if self.buffer.capacity() - self.buffer.len() < wanted.min(READ_BYTES) {
-                self.buffer.reserve(wanted);
-            }
-            if self.reader.read_buf(&mut self.buffer).await? == 0 {
-                #[cfg(madsim)]
-                crate::mischief::connection_ended().await;
-                if self.buffer.is_empty() {
-                    return Ok(None);
-                }
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
+        let FrameReader { reader, buffer, frame_bytes_max, .. } = self;
+        read_frame(reader, buffer, *frame_bytes_max).await
     }
 
     /// [`FrameReader::next`], but silence for this long is an error.
     pub async fn next_within(&mut self, silence: Duration) -> io::Result<Option<Bytes>> {
-        match timeout(silence, self.next()).await {
-            Ok(result) => result,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer fell silent")),
+        let FrameReader { reader, buffer, frame_bytes_max, alarm } = self;
+        tokio::select! {
+            biased;
+            read = read_frame(reader, buffer, *frame_bytes_max) => read,
+            () = alarm.at(Instant::now() + silence) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the peer fell silent"))
+            }
+        }
+    }
+}
+
+async fn read_frame<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut BytesMut,
+    frame_bytes_max: usize,
+) -> io::Result<Option<Bytes>> {
+    loop {
+        let mut wanted = READ_BYTES;
+        if let Some(header) = buffer.first_chunk::<LENGTH_BYTES>() {
+            let length = u32::from_be_bytes(*header) as usize;
+            if length > frame_bytes_max {
+                let text =
+                    format!("a frame of {length} bytes exceeds the bound of {frame_bytes_max}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            if buffer.len() >= LENGTH_BYTES + length {
+                buffer.advance(LENGTH_BYTES);
+                return Ok(Some(buffer.split_to(length).freeze()));
+            }
+            wanted = (LENGTH_BYTES + length - buffer.len()).clamp(READ_BYTES, GROW_BYTES);
+        }
+        if buffer.capacity() - buffer.len() < wanted.min(READ_BYTES) {
+            buffer.reserve(wanted);
+        }
+        if reader.read_buf(buffer).await? == 0 {
+            #[cfg(madsim)]
+            crate::mischief::connection_ended().await;
+            if buffer.is_empty() {
+                return Ok(None);
+            }
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
