@@ -112,7 +112,9 @@ fn unready(status: &ReplicaStatus, core: &Core) -> Option<&'static str> {
         return Some("the broker is stopping");
     }
     match (status.role, status.leader) {
-        (Role::Recovering, _) => Some("this member lost its disk and is not whole again"),
+        (Role::Recovering, _) => {
+            Some("this member may have forgotten something and is not whole again")
+        }
         (_, None) => Some("no leader is known"),
         (Role::Leader, _) if !status.serving => Some("this member is taking up leadership"),
         _ => None,

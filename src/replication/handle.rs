@@ -148,6 +148,12 @@ impl<P> ReplicaHandle<P> {
         ReplicaHandle { inner: Arc::new(inner) }
     }
 
+    /// What a peer claimed of itself.
+    #[cfg(test)]
+    pub(super) fn heard_of(&self, peer: u64) -> raft_log::Heard {
+        self.inner.peers[&peer].heard()
+    }
+
     /// Hands in a proposal, from any thread, without waiting. The outcome comes by the proposal's own
     /// means, from the machine or as a refusal from the sequencer.
     ///

@@ -15,6 +15,7 @@ mod complaint;
 mod fatal;
 mod figures;
 mod handle;
+mod heard;
 pub mod machine;
 mod options;
 mod owner;
@@ -88,6 +89,8 @@ impl Replica {
         log.on_read_failure(move |error| {
             end_member(&group, member, &MemberError::Log(error.clone()), &on_fatal);
         });
+        let heard_file = log.heard_file();
+        let heard = heard_file.load();
         let raft = RawNode::new(&config, log, &slog_bridge::logger(&options.group))?;
         let listener = listen(&mut options).await?;
         let (status, status_seen) =
@@ -99,7 +102,11 @@ impl Replica {
             &options.peers,
             peer_bounds(&options),
             Arc::new(source),
+            &heard,
         );
+        if !options.peers.is_empty() {
+            peers.spawn(heard::keep(Arc::clone(peers.table()), heard_file, heard));
+        }
         keep_whole(&options, &peers, &reader);
 
         let wake = Arc::new(Notify::new());

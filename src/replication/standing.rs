@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 
-use raft_log::{Past, Standing};
+use raft_log::{Claim, Past, Standing};
 
 use super::wire::{StandingKind, StandingReport};
 
@@ -90,13 +90,22 @@ pub(super) fn kind(standing: Standing) -> StandingKind {
     }
 }
 
-/// The standing to go over to, when the others' reports allow or demand one; `term` is this member's own.
+/// What a member knows of itself that had a memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Own {
+    /// Its term.
+    pub term: u64,
+    /// The greatest claim that the others heard of its earlier processes.
+    pub claimed: Claim,
+}
+
+/// The standing to go over to, when the others' reports allow or demand one.
 pub(super) fn next(
     standing: Standing,
     reports: &Reports,
     members: usize,
     patience: Patience,
-    term: u64,
+    own: Own,
 ) -> Option<Standing> {
     let waited = patience >= Patience::Waited;
     let everybody = reports.len() + 1 == members;
@@ -121,12 +130,13 @@ pub(super) fn next(
         Standing::Lost => {
             // Those who know must meet every majority that can have elected or committed anything.
             let enough = count(StandingReport::knows) + quorum > members;
-            (everybody && enough).then(|| Standing::Recovering(past(reports, term)))
+            (everybody && enough)
+                .then(|| Standing::Recovering(beyond(past(reports, own.term), own)))
         }
         Standing::Doubtful => {
             let remember = 1 + count(StandingReport::knows) + count(StandingReport::doubts);
             let heard = everybody || patience == Patience::Spent;
-            (heard && remember >= quorum).then(|| Standing::Recovering(past(reports, term)))
+            (heard && remember >= quorum).then(|| Standing::Recovering(past(reports, own.term)))
         }
         Standing::Recovering(_) | Standing::Voter => None,
     }
@@ -137,6 +147,14 @@ fn past(reports: &Reports, own_term: u64) -> Past {
     let ends = reports.values().map(|report| (report.last_term, report.last_index));
     let (last_term, last_index) = ends.max().unwrap_or_default();
     Past { term, last_term, last_index }
+}
+
+/// A past that leads to greater claims than any that was made. What nobody else has of it need not be
+/// found again, but would later be missed.
+fn beyond(past: Past, own: Own) -> Past {
+    let claimed = own.claimed;
+    let term = if claimed > past.into() { claimed.term + 1 } else { past.term };
+    Past { term, ..past }
 }
 
 #[cfg(test)]
@@ -159,7 +177,7 @@ mod tests {
     fn a_group_is_founded_by_all_at_once_or_by_a_majority_that_waited() {
         let next = |standing, heard: &[(u64, StandingReport)], waited: bool| {
             let patience = if waited { Patience::Waited } else { Patience::Fresh };
-            super::next(standing, &reports(heard), 3, patience, 0)
+            super::next(standing, &reports(heard), 3, patience, Own::default())
         };
         assert_eq!(next(Standing::New, &[], true), None);
         assert_eq!(next(Standing::New, &[(2, new())], false), None, "the third may know more");
@@ -182,7 +200,7 @@ mod tests {
             "the others went on without it"
         );
         assert_eq!(
-            super::next(Standing::New, &Reports::new(), 1, Patience::Fresh, 0),
+            super::next(Standing::New, &Reports::new(), 1, Patience::Fresh, Own::default()),
             Some(Standing::Voter)
         );
     }
@@ -192,7 +210,7 @@ mod tests {
         for kind in [StandingKind::Voter, StandingKind::Recovering, StandingKind::Lost] {
             let heard = reports(&[(2, new()), (3, report(kind, 0, 0, 0))]);
             assert_eq!(
-                next(Standing::New, &heard, 3, Patience::Spent, 0),
+                next(Standing::New, &heard, 3, Patience::Spent, Own::default()),
                 Some(Standing::Lost),
                 "{kind:?}"
             );
@@ -204,21 +222,36 @@ mod tests {
         let voter = |term, last_term, last| report(StandingKind::Voter, term, last_term, last);
         let one = reports(&[(2, voter(7, 7, 50))]);
         assert_eq!(
-            next(Standing::Lost, &one, 3, Patience::Spent, 0),
+            next(Standing::Lost, &one, 3, Patience::Spent, Own::default()),
             None,
             "the third may know more"
         );
         let both = reports(&[(2, voter(7, 7, 50)), (3, voter(9, 6, 80))]);
         let past = Past { term: 9, last_term: 7, last_index: 50 };
         assert_eq!(
-            next(Standing::Lost, &both, 3, Patience::Fresh, 0),
+            next(Standing::Lost, &both, 3, Patience::Fresh, Own::default()),
             Some(Standing::Recovering(past))
         );
         let own = Past { term: 12, ..past };
         assert_eq!(
-            next(Standing::Lost, &both, 3, Patience::Fresh, 12),
+            next(Standing::Lost, &both, 3, Patience::Fresh, Own { term: 12, ..Own::default() }),
             Some(Standing::Recovering(own))
         );
+    }
+
+    #[test]
+    fn who_claimed_more_than_anybody_has_begins_in_a_later_term() {
+        let voter = || report(StandingKind::Voter, 7, 7, 50);
+        let heard = reports(&[(2, voter()), (3, voter())]);
+        let term_after = |term, index| {
+            let own = Own { term: 3, claimed: Claim { term, index } };
+            match next(Standing::Lost, &heard, 3, Patience::Fresh, own) {
+                Some(Standing::Recovering(past)) => past.term,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((term_after(6, 90), term_after(7, 50)), (7, 7), "the others have all that");
+        assert_eq!((term_after(7, 51), term_after(9, 0)), (8, 10));
     }
 
     #[test]
@@ -226,13 +259,13 @@ mod tests {
         let lost = || report(StandingKind::Lost, 0, 0, 0);
         let voter = || report(StandingKind::Voter, 3, 3, 3);
         let two_of_three = reports(&[(2, voter()), (3, lost())]);
-        assert_eq!(next(Standing::Lost, &two_of_three, 3, Patience::Spent, 0), None);
+        assert_eq!(next(Standing::Lost, &two_of_three, 3, Patience::Spent, Own::default()), None);
         let two_of_five = reports(&[(2, voter()), (3, voter()), (4, voter()), (5, lost())]);
-        assert!(next(Standing::Lost, &two_of_five, 5, Patience::Spent, 0).is_some());
+        assert!(next(Standing::Lost, &two_of_five, 5, Patience::Spent, Own::default()).is_some());
         let three_of_five = reports(&[(2, voter()), (3, voter()), (4, new()), (5, lost())]);
-        assert_eq!(next(Standing::Lost, &three_of_five, 5, Patience::Spent, 0), None);
+        assert_eq!(next(Standing::Lost, &three_of_five, 5, Patience::Spent, Own::default()), None);
         let other_of_two = reports(&[(2, voter())]);
-        assert!(next(Standing::Lost, &other_of_two, 2, Patience::Spent, 0).is_some());
+        assert!(next(Standing::Lost, &other_of_two, 2, Patience::Spent, Own::default()).is_some());
     }
 
     #[test]
@@ -240,7 +273,13 @@ mod tests {
         let voter = || report(StandingKind::Voter, 7, 7, 50);
         let doubtful = || report(StandingKind::Doubtful, 7, 7, 40);
         let next = |heard: &[(u64, StandingReport)], patience| {
-            super::next(Standing::Doubtful, &reports(heard), 3, patience, 7)
+            super::next(
+                Standing::Doubtful,
+                &reports(heard),
+                3,
+                patience,
+                Own { term: 7, ..Own::default() },
+            )
         };
         let past =
             |last_index| Some(Standing::Recovering(Past { term: 7, last_term: 7, last_index }));
@@ -253,7 +292,7 @@ mod tests {
         let lost = report(StandingKind::Lost, 0, 0, 0);
         assert_eq!(next(&[(2, lost.clone()), (3, lost)], Patience::Spent), None);
         let heard = reports(&[(2, new()), (3, doubtful())]);
-        let told = super::next(Standing::New, &heard, 3, Patience::Fresh, 0);
+        let told = super::next(Standing::New, &heard, 3, Patience::Fresh, Own::default());
         assert_eq!(told, Some(Standing::Lost), "the group is not new");
     }
 }

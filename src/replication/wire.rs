@@ -12,6 +12,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use protobuf::{Message as _, ProtobufEnum};
 use raft::eraftpb;
+use raft_log::Claim;
 
 /// First field of every handshake.
 pub(super) const MAGIC: u32 = 0x7261_6d71;
@@ -75,6 +76,11 @@ pub(super) struct Welcome {
     /// Why the connection is refused; it is closed after this frame.
     #[prost(string, optional, tag = "5")]
     pub refusal: Option<String>,
+    /// The greatest claim that was heard of earlier processes of the member that opened it.
+    #[prost(uint64, tag = "6")]
+    pub heard_term: u64,
+    #[prost(uint64, tag = "7")]
+    pub heard_index: u64,
 }
 
 /// A log entry.
@@ -159,6 +165,25 @@ pub(super) struct StandingReport {
     /// It was asked by the receiver, and knew then how the receiver stood.
     #[prost(bool, tag = "7")]
     pub answers: bool,
+    /// How far its directory reaches, durably: see [`raft_log::Claim`].
+    #[prost(uint64, tag = "8")]
+    pub claim_term: u64,
+    #[prost(uint64, tag = "9")]
+    pub claim_index: u64,
+}
+
+impl Welcome {
+    /// What is told to a member of itself.
+    pub fn heard(&self) -> Claim {
+        Claim { term: self.heard_term, index: self.heard_index }
+    }
+}
+
+impl StandingReport {
+    /// What the member says of its directory.
+    pub fn claim(&self) -> Claim {
+        Claim { term: self.claim_term, index: self.claim_index }
+    }
 }
 
 /// What travels between members after the handshake.
@@ -499,6 +524,8 @@ mod tests {
             yields: true,
             asks: true,
             answers: true,
+            claim_term: 4,
+            claim_index: 5,
         };
         let parcel = Parcel::Standing { from: 1, to: 2, report };
         let mut buffer = FrameBuffer::default();

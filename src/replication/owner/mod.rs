@@ -8,6 +8,7 @@
 //! is durable; an entry's pending is answered by the machine when the entry is applied, or abandoned
 //! as unknown, exactly once.
 
+mod claims;
 mod committed;
 mod hint;
 mod lead;
@@ -34,6 +35,7 @@ use super::applier::Applier;
 use super::fatal::{MemberError, end_member};
 use super::figures::ReplicaFigures;
 use super::handle::Command;
+use super::heard;
 use super::machine::{Refusal, Sequencer};
 use super::options::ReplicaOptions;
 use super::peers::{PeerEvent, Peers};
@@ -151,7 +153,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             status: StatusPublisher::new(parts.status, parts.options.member),
             pace: Pace::new(parts.options.slow_sync_ms),
             options: parts.options,
-            memory: Memory::new(parts.raft.store().standing(), now),
+            memory: Memory::new(parts.raft.store(), now),
             reader: parts.raft.store().reader(),
             raft: parts.raft,
             peers: parts.peers,
@@ -230,6 +232,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     async fn turn(&mut self) -> Result<bool, MemberError> {
         self.judge_standing().await?;
         let full = self.take_events();
+        self.judge_claims()?;
         if let Some(contradiction) = self.contradicted.take() {
             return Err(contradiction);
         }
@@ -322,6 +325,9 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if !self.memory.is_whole() && !self.admit(&mut message) {
             return;
         }
+        if kind == MessageType::MsgHeartbeat && self.misses_entries(&message) {
+            return;
+        }
         if kind == MessageType::MsgAppend
             && let Some(contradiction) = self.contradiction(&message)
         {
@@ -379,6 +385,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             self.raft.tick();
         }
         self.pursue_standing();
+        self.tell_claim(now);
         self.judge_pace(now);
         self.observe_role();
         self.expire_transfer();
@@ -434,7 +441,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if self.peers.table().get(&peer).is_some_and(|peer| !peer.connected()) {
             self.unreachable.insert(peer);
         } else {
-            let saying = if self.memory.is_whole() { Saying::News } else { Saying::Question };
+            self.hear_claim(peer);
+            let saying = if self.memory.asks() { Saying::Question } else { Saying::News };
             self.report_to(peer, saying);
         }
     }
@@ -585,6 +593,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let log = self.raft.mut_store();
         log.set_hard_state(hard_state);
         log.begin_sync().await?;
-        Ok(log.answer_unsynced(false)?)
+        log.answer_unsynced(false)?;
+        let stored = log.heard_file().store(&heard::all(self.peers.table()));
+        Ok(stored.await?)
     }
 }

@@ -92,6 +92,11 @@ impl Persist {
         self.dirty &= kind != Need::Durable;
     }
 
+    /// Of all that waits nothing is to be said any more.
+    pub fn hush(&mut self) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.messages.clear());
+    }
+
     /// Completes when the sync under way does; never when there is none. Safe to drop and call again.
     pub async fn finished(&mut self) -> Result<Released, LogError> {
         let Some((sync, covered, term)) = &mut self.syncing else {

@@ -48,6 +48,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             // Now, so that entries are on the wire while they are prepared for the disk here.
             let_others_run().await;
         }
+        self.keep_claim(&ready).await?;
         let need = self.write(&mut ready)?;
         self.hand_committed(ready.take_committed_entries())?;
         for state in ready.take_read_states() {
@@ -129,6 +130,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                 self.next_background_sync = now + BACKGROUND_SYNC;
                 self.pace_sync(now);
                 self.sync_began = Some(now);
+                self.memory.claims.sync_began(self.raft.store().claim());
                 let synced = self.raft.mut_store().begin_sync();
                 self.persist.begin(Box::pin(synced), wanted, self.hard_state.term);
             }
@@ -140,6 +142,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.durable_term = self.durable_term.max(released.term);
         if let Some(began) = self.sync_began.take() {
             let now = Instant::now();
+            self.memory.claims.synced();
             self.figures.sync_us.observe(microseconds(now - began));
             if self.pace.measures() {
                 self.pace.ended(now);
@@ -183,6 +186,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             group = %self.options.group, index = index.0, term = term.0,
             bytes = snapshot.get_data().len(), "installing a snapshot"
         );
+        self.keep_claim(&ready).await?;
         if let Some(hard_state) = ready.hs() {
             self.hard_state = hard_state.clone();
             self.raft.mut_store().set_hard_state(hard_state.clone());

@@ -9,15 +9,16 @@
 //! it answers that member.
 
 use raft::eraftpb::{Message, MessageType};
-use raft_log::{Disk, Past, Standing, Term};
+use raft_log::{Disk, Log, Past, Standing, Term};
 use tokio::time::{Duration, Instant};
 
 use super::Owner;
+use super::claims::Claims;
 use super::hint::Hint;
 use crate::replication::fatal::MemberError;
 use crate::replication::machine::Sequencer;
 use crate::replication::options::FlushMode;
-use crate::replication::standing::{self, NOBODY, Patience, Reports};
+use crate::replication::standing::{self, NOBODY, Own, Patience, Reports};
 use crate::replication::wire::{Parcel, StandingReport};
 
 /// How often a member that is not sure of itself asks again.
@@ -51,14 +52,17 @@ pub(super) struct Memory {
     warn_at: Instant,
     /// There is something new to judge by.
     news: bool,
+    pub claims: Claims,
     /// This member has a reason not to lead.
     pub yields: bool,
 }
 
 impl Memory {
-    pub fn new(standing: Standing, now: Instant) -> Self {
+    pub fn new<D: Disk>(log: &Log<D>, now: Instant) -> Self {
+        let standing = log.standing();
         Memory {
             standing,
+            claims: Claims::new(standing, log.claim(), now),
             reports: Reports::new(),
             answers: Reports::new(),
             since: None,
@@ -71,7 +75,17 @@ impl Memory {
 
     /// Whether this member is one like any other.
     pub fn is_whole(&self) -> bool {
-        self.standing == Standing::Voter
+        self.standing == Standing::Voter && self.claims.are_settled()
+    }
+
+    /// How much of its past it knows, if the directory is the newest one.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether the others are to be asked how they stand.
+    pub fn asks(&self) -> bool {
+        !self.is_whole() && self.claims.are_settled()
     }
 
     /// Whether it knows that it lost what it knew.
@@ -101,6 +115,9 @@ impl Memory {
     /// Whether raft may hear the message. Of those who stand for election it hears only members that
     /// have all that this one can have acknowledged.
     fn admits(&self, message: &Message) -> bool {
+        if !self.claims.are_settled() {
+            return false;
+        }
         match self.standing {
             Standing::Voter => true,
             Standing::New | Standing::Founding | Standing::Lost | Standing::Doubtful => false,
@@ -131,21 +148,30 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             self.bind(past);
         }
         self.raft.mut_store().answer_unsynced(self.options.flush_mode == FlushMode::Async)?;
-        if !self.memory.is_whole() {
+        // What is there is synced once more before it is claimed.
+        self.persist.mark_dirty();
+        self.say_that_it_asks();
+        self.judge_standing().await
+    }
+
+    pub(super) fn say_that_it_asks(&self) {
+        if self.memory.asks() {
             tracing::info!(
                 group = %self.options.group, standing = ?self.memory.standing,
                 "asking the other members whether this one's memory is whole"
             );
         }
-        self.judge_standing().await
     }
 
     /// Goes over to another standing when what was heard, or what the log holds by now, allows it.
     pub(super) async fn judge_standing(&mut self) -> Result<(), MemberError> {
+        self.judge_claims()?;
         if self.memory.is_whole() {
             return Ok(());
         }
-        while let Some(next) = self.next_standing().await? {
+        while self.memory.claims.are_settled()
+            && let Some(next) = self.next_standing().await?
+        {
             self.change_standing(next)?;
         }
         self.memory.news = false;
@@ -171,7 +197,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             false => None,
         };
         let patience = self.patience(since.map_or(Duration::ZERO, |since| now - since));
-        let next = standing::next(standing, reports, members, patience, self.raft.raft.term);
+        let own = Own { term: self.raft.raft.term, claimed: self.memory.claims.remembered() };
+        let next = standing::next(standing, reports, members, patience, own);
         if standing == Standing::Doubtful && next.is_some() && reports.len() + 1 < members {
             tracing::error!(
                 group = %self.options.group, heard = ?reports.keys().collect::<Vec<_>>(),
@@ -214,11 +241,16 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         Ok(true)
     }
 
-    fn change_standing(&mut self, next: Standing) -> Result<(), MemberError> {
+    pub(super) fn change_standing(&mut self, next: Standing) -> Result<(), MemberError> {
         let former = std::mem::replace(&mut self.memory.standing, next);
         self.memory.since = None;
         self.raft.mut_store().set_standing(next)?;
         match next {
+            Standing::Lost if former != Standing::New => {
+                // Who answered before did not know yet.
+                self.memory.answers.clear();
+                self.memory.ask_at = Instant::now();
+            }
             Standing::Lost => tracing::warn!(
                 group = %self.options.group, member = self.options.member,
                 "this member's directory is new and its group is not: whatever it promised before is \
@@ -231,6 +263,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
                     "the other members were heard; until this member's log reaches theirs it stands \
                      for no election"
                 );
+                self.memory.claims.make_up(past.into());
                 self.bind(past);
             }
             Standing::Voter => {
@@ -292,7 +325,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     /// While this member is not sure of itself: asks, and tells the operator whom it waits for.
     pub(super) fn pursue_standing(&mut self) {
-        if self.memory.is_whole() {
+        if !self.memory.asks() {
             return;
         }
         if let Standing::Recovering(_) = self.memory.standing {
@@ -339,6 +372,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         if let Standing::Recovering(past) = self.memory.standing {
             end = end.max((past.last_term, past.last_index));
         }
+        let claim = self.memory.claims.own();
         let report = StandingReport {
             standing: standing::kind(self.memory.standing) as i32,
             term: raft.term,
@@ -347,6 +381,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             yields: self.memory.yields,
             asks: saying == Saying::Question,
             answers: saying == Saying::Answer,
+            claim_term: claim.term,
+            claim_index: claim.index,
         };
         let parcel = Parcel::Standing { from: self.options.member, to: peer, report };
         if !self.peers.send(parcel) {

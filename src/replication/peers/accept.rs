@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prost::Message as _;
+use raft_log::Claim;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -77,7 +78,11 @@ impl Acceptor {
         if let Some(reason) = &refusal {
             self.log_refusal(from, reason);
         }
-        let welcome = self.identity.welcome(refusal);
+        let heard = match (&admitted, &hello) {
+            (Ok(peer), Some(hello)) => peer.heard().before_that_of(hello.instance),
+            _ => Claim::default(),
+        };
+        let welcome = self.identity.welcome(refusal, heard);
         if answer(&mut reader, &welcome).await.is_err() {
             return;
         }
@@ -94,6 +99,7 @@ impl Acceptor {
             receive_snapshot(events, &mut reader, &peer, &welcome).await;
         } else {
             reader.set_frame_bytes_max(bounds.frame_bytes_max);
+            peer.heard.lock().note(hello.instance, Claim::default());
             self.listen(events, &mut reader, &peer, hello.instance).await;
         }
     }
@@ -154,7 +160,7 @@ impl Acceptor {
         let sequence = peer.inbound_count.fetch_add(1, Ordering::Relaxed);
         *peer.inbound.lock() = Some(Inbound { sequence, instance, heard: Instant::now() });
         let _mute = Mute { peer, sequence };
-        let reason = match self.pump(events, reader, peer, sequence).await {
+        let reason = match self.pump(events, reader, peer, (sequence, instance)).await {
             Ok(()) => "closed".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -169,11 +175,11 @@ impl Acceptor {
         events: &mpsc::Sender<PeerEvent>,
         reader: &mut FrameReader<TcpStream>,
         peer: &Peer,
-        sequence: u64,
+        (sequence, instance): (u64, u64),
     ) -> io::Result<()> {
         while let Some(frame) = reader.next_within(SILENCE_MAX).await? {
             if frame.is_empty() {
-                peer.heard(sequence, || ())?;
+                peer.is_heard(sequence, || ())?;
                 continue;
             }
             let parcel = wire::decode(frame).map_err(io::Error::other)?;
@@ -185,7 +191,12 @@ impl Acceptor {
             };
             // Never behind anything of a connection that took this one's place: what an earlier
             // process of the peer said must not be heard after what a later one says.
-            peer.heard(sequence, || place.send(PeerEvent::Parcel(parcel)))?;
+            peer.is_heard(sequence, || {
+                if let Parcel::Standing { report, .. } = &parcel {
+                    peer.heard.lock().note(instance, report.claim());
+                }
+                place.send(PeerEvent::Parcel(parcel));
+            })?;
         }
         Ok(())
     }
@@ -222,7 +233,7 @@ async fn answer(reader: &mut FrameReader<TcpStream>, welcome: &Welcome) -> io::R
 
 impl Peer {
     /// A frame arrived: does what it calls for, unless another connection took this one's place.
-    fn heard(&self, sequence: u64, then: impl FnOnce()) -> io::Result<()> {
+    fn is_heard(&self, sequence: u64, then: impl FnOnce()) -> io::Result<()> {
         let mut current = self.inbound.lock();
         let Some(inbound) = current.as_mut().filter(|inbound| inbound.sequence == sequence) else {
             return Err(io::Error::other("replaced by a newer connection"));

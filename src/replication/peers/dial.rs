@@ -111,13 +111,15 @@ pub(in crate::replication) async fn connect(
         write_all(reader.get_mut(), &mut frames, CONNECT_PATIENCE).await?;
         let answer = reader.next().await?.ok_or(DialError::NoAnswer)?;
         let welcome = Welcome::decode(answer).map_err(|_| DialError::NotAMember)?;
-        check_welcome(&welcome, peer)?;
+        check_welcome(&welcome, peer.id)?;
+        peer.learn_client_addr(&welcome.client_addr);
+        *peer.remembers.lock() = welcome.heard();
         Ok(reader.into_inner())
     };
     timeout(CONNECT_PATIENCE, attempt).await.map_err(|_| DialError::NoAnswer)?
 }
 
-fn check_welcome(welcome: &Welcome, peer: &Peer) -> Result<(), DialError> {
+fn check_welcome(welcome: &Welcome, member: u64) -> Result<(), DialError> {
     if welcome.magic != MAGIC {
         return Err(DialError::NotAMember);
     }
@@ -127,10 +129,9 @@ fn check_welcome(welcome: &Welcome, peer: &Peer) -> Result<(), DialError> {
     if welcome.version != PROTOCOL_VERSION {
         return Err(DialError::Version(welcome.version));
     }
-    if welcome.member != peer.id {
+    if welcome.member != member {
         return Err(DialError::OtherMember(welcome.member));
     }
-    peer.learn_client_addr(&welcome.client_addr);
     Ok(())
 }
 
@@ -236,6 +237,16 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_speaks_another_version_is_not_spoken_to() {
+        let welcome = Welcome { magic: MAGIC, version: 99, member: 2, ..Welcome::default() };
+        let refused = check_welcome(&welcome, 2).err().map(|error| error.to_string());
+        let said = format!("it speaks protocol version 99, we speak {PROTOCOL_VERSION}");
+        assert_eq!(refused, Some(said));
+        let ours = Welcome { version: PROTOCOL_VERSION, ..welcome };
+        assert!(check_welcome(&ours, 2).is_ok());
+    }
 
     #[test]
     fn pauses_grow_to_a_second_and_start_over() {

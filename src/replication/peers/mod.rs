@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use raft::eraftpb;
+use raft_log::{Claim, Heard, HeardOf};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -69,13 +70,15 @@ impl Identity {
         }
     }
 
-    fn welcome(&self, refusal: Option<String>) -> Welcome {
+    fn welcome(&self, refusal: Option<String>, heard: Claim) -> Welcome {
         Welcome {
             magic: MAGIC,
             version: PROTOCOL_VERSION,
             member: self.member,
             client_addr: self.client_addr.clone(),
             refusal,
+            heard_term: heard.term,
+            heard_index: heard.index,
         }
     }
 }
@@ -101,6 +104,10 @@ pub(super) struct Peer {
     inbound: Mutex<Option<Inbound>>,
     /// Connections that it ever opened to us.
     inbound_count: AtomicU64,
+    /// What it claimed of itself.
+    heard: Mutex<Heard>,
+    /// What it said last that our earlier processes claimed.
+    remembers: Mutex<Claim>,
 }
 
 impl Peer {
@@ -118,6 +125,16 @@ impl Peer {
     /// Where clients reach it, once it has said so.
     pub fn client_addr(&self) -> Option<String> {
         self.client_addr.lock().clone()
+    }
+
+    /// What it claimed of itself.
+    pub fn heard(&self) -> Heard {
+        *self.heard.lock()
+    }
+
+    /// What it heard of this member's earlier processes; to be asked once it was reached.
+    pub fn remembers(&self) -> Claim {
+        *self.remembers.lock()
     }
 
     fn learn_client_addr(&self, announced: &str) {
@@ -167,6 +184,8 @@ pub(super) fn table(addresses: &BTreeMap<u64, String>, bounds: PeerBounds) -> (P
             client_addr: Mutex::new(None),
             inbound: Mutex::new(None),
             inbound_count: AtomicU64::new(0),
+            heard: Mutex::default(),
+            remembers: Mutex::default(),
         });
         queues.push((Arc::clone(&peer), queued));
         table.insert(id, peer);
@@ -175,19 +194,22 @@ pub(super) fn table(addresses: &BTreeMap<u64, String>, bounds: PeerBounds) -> (P
 }
 
 impl Peers {
-    /// Starts listening and dialling. Peers that lost entries are given them from `source`.
+    /// Starts listening and dialling. Peers that lost entries are given them from `source`; `heard` is
+    /// what they claimed in the time of earlier processes.
     pub fn start(
         identity: Identity,
         listener: TcpListener,
         addresses: &BTreeMap<u64, String>,
         bounds: PeerBounds,
         source: Arc<dyn EntrySource>,
+        heard: &HeardOf,
     ) -> (Peers, mpsc::Receiver<PeerEvent>) {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let identity = Arc::new(identity);
         let tasks = Tasks::default();
         let (table, queues) = table(addresses, bounds);
         for (peer, queued) in queues {
+            *peer.heard.lock() = heard.get(&peer.id).copied().unwrap_or_default();
             tasks.spawn(dial::run(Arc::clone(&identity), peer, queued, events.clone()));
         }
         let acceptor = Arc::new(accept::Acceptor {

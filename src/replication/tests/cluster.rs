@@ -246,6 +246,10 @@ impl<D: Disk> Cluster<D> {
         [&self.links[&(one, other)], &self.links[&(other, one)]]
     }
 
+    pub fn cut(&self, one: u64, other: u64) {
+        self.links_between(one, other).iter().for_each(|link| link.cut());
+    }
+
     pub fn mend(&self, one: u64, other: u64) {
         self.links_between(one, other).iter().for_each(|link| link.mend());
     }
