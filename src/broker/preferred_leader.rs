@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, interval};
 
 use super::core::Core;
-use crate::replication::{PeerState, ReplicaStatus};
+use crate::replication::ReplicaStatus;
 
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// So many looks in a row must find the same member fit: longer than an orderly stop takes.
@@ -55,9 +55,8 @@ fn better_leader(status: &ReplicaStatus, preferred: &[u64]) -> Option<u64> {
     let fit = |id: &&u64| {
         status.peers.iter().any(|peer| {
             peer.id == **id
-                && peer.connected
                 && peer.may_lead
-                && peer.state == PeerState::Replicate
+                && status.reaches(peer)
                 && peer.matched.0 + LAG_ENTRIES_MAX >= status.last_index.0
         })
     };
@@ -70,7 +69,7 @@ mod tests {
     use raft_log::LogIndex;
 
     use super::*;
-    use crate::replication::PeerStatus;
+    use crate::replication::{PeerState, PeerStatus};
 
     fn status(serving: bool, peers: &[(u64, bool, PeerState, u64)]) -> ReplicaStatus {
         let peers = peers.iter().map(|(id, connected, state, matched)| PeerStatus {
@@ -105,8 +104,11 @@ mod tests {
         ] {
             assert_eq!(better_leader(&two_fit, preferred), expected, "{preferred:?}");
         }
+        // Nobody has appended since its connection broke and came back.
+        let at_rest = status(true, &[(2, true, Probe, 1_000)]);
+        assert_eq!(better_leader(&at_rest, &[2]), Some(2));
         for unfit in
-            [(2, false, Replicate, 1_000), (2, true, Probe, 1_000), (2, true, Replicate, 700)]
+            [(2, false, Replicate, 1_000), (2, true, Probe, 990), (2, true, Replicate, 700)]
         {
             assert_eq!(better_leader(&status(true, &[unfit]), &[2]), None, "{unfit:?}");
             let next = status(true, &[unfit, (3, true, Replicate, 1_000)]);

@@ -10,7 +10,7 @@ use crate::protocol::body::{
     EpochEntry, EpochEntryCache, HaClientInfo, HaConnectionInfo, HaRuntimeInfo,
 };
 use crate::protocol::fastjson::JsonBody;
-use crate::replication::{PeerState, PeerStatus, ReplicaStatus, Role};
+use crate::replication::{PeerStatus, ReplicaStatus, Role};
 
 /// Terms listed at most, the newest.
 const TERMS_MAX: usize = 64;
@@ -47,9 +47,8 @@ fn connection(core: &Core, status: &ReplicaStatus, peer: &PeerStatus) -> HaConne
     let configured = core.config.dleger_peers.iter().find(|known| known.raft_id() == peer.id);
     let own = configured.map(ToString::to_string).unwrap_or_default();
     let acknowledged = position_behind(core, status, peer.matched);
-    let in_sync = peer.connected
-        && peer.state == PeerState::Replicate
-        && peer.matched.0 >= status.commit.0.min(status.last_index.0);
+    let in_sync =
+        status.reaches(peer) && peer.matched.0 >= status.commit.0.min(status.last_index.0);
     HaConnectionInfo {
         addr: peer.client_addr.clone().unwrap_or(own),
         diff: status.last_position.0.saturating_sub(acknowledged.0).cast_signed(),

@@ -89,6 +89,17 @@ pub struct ReplicaStatus {
     pub peers: Vec<PeerStatus>,
 }
 
+impl ReplicaStatus {
+    /// Whether what this leader appends reaches a peer at once: it is connected, and raft need not find
+    /// out first where its log ends.
+    ///
+    /// Raft keeps a peer whose connection broke in its probing state until it answers an append, and
+    /// appends nothing to who has everything: while nobody writes, that state says nothing of such a peer.
+    pub fn reaches(&self, peer: &PeerStatus) -> bool {
+        peer.connected && (peer.state == PeerState::Replicate || peer.matched >= self.last_index)
+    }
+}
+
 /// What a handle asks of the owner.
 pub(super) enum Command {
     ReadIndex(oneshot::Sender<Result<LogIndex, Refusal>>),
@@ -236,5 +247,27 @@ impl<P> ReplicaHandle<P> {
     pub fn abort(&self) {
         self.inner.owning.abort();
         self.inner.applying.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_everything_is_reached_in_any_state() {
+        let status = ReplicaStatus { last_index: LogIndex(10), ..ReplicaStatus::default() };
+        let peer = |connected, state, matched| PeerStatus {
+            id: 2,
+            matched: LogIndex(matched),
+            state,
+            connected,
+            may_lead: true,
+            client_addr: None,
+        };
+        assert!(status.reaches(&peer(true, PeerState::Replicate, 3)));
+        assert!(status.reaches(&peer(true, PeerState::Probe, 10)));
+        assert!(!status.reaches(&peer(true, PeerState::Probe, 9)));
+        assert!(!status.reaches(&peer(false, PeerState::Replicate, 10)));
     }
 }
