@@ -6,7 +6,8 @@
 //! over leadership.
 //!
 //! Invariant: an answer to a commit is given only after the commit is applied, and a reader that asks
-//! [`OffsetCommits::settled`] first sees every commit that this broker accepted before the question.
+//! [`OffsetCommits::settled`] first sees every commit that this broker accepted before the question. A
+//! commit that came by a detour takes no newer one back.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -84,33 +85,65 @@ impl OffsetCommits {
             }),
             false => reply,
         };
-        let refused = {
-            let mut gathering = self.gathering.lock();
-            let full = gathering.commits.len() >= self.commits_max;
-            if full && !gathering.commits.contains_key(&key) {
-                reply
-            } else {
-                let first = gathering.first_at.is_none();
-                gathering.first_at.get_or_insert_with(Instant::now);
-                gathering.commits.insert(key, offset);
-                let urgent = reply.is_some();
-                gathering.replies.extend(reply);
-                gathering.urgent |= urgent;
-                if first || urgent {
-                    self.wake.notify_one();
-                }
-                None
-            }
-        };
+        let refused = self.gather(&mut self.gathering.lock(), key, offset, reply);
         if let Some(reply) = refused {
             reply(Err(Refusal::Overloaded));
         }
     }
 
+    /// Takes a commit that may be older than what is known by now: then it is answered, and takes nothing
+    /// back. `known` is what is applied. The reply comes back while another commit for the key is under way.
+    pub fn commit_late(
+        &self,
+        key: OffsetKey,
+        offset: i64,
+        reply: CommitReply,
+        known: impl FnOnce() -> Option<i64>,
+    ) -> Result<(), CommitReply> {
+        let (reply, answer) = {
+            let mut gathering = self.gathering.lock();
+            if gathering.has(&key) {
+                return Err(reply);
+            }
+            if known().is_none_or(|known| known < offset) {
+                (self.gather(&mut gathering, key, offset, Some(reply)), Err(Refusal::Overloaded))
+            } else {
+                (Some(reply), Ok(()))
+            }
+        };
+        if let Some(reply) = reply {
+            reply(answer);
+        }
+        Ok(())
+    }
+
+    /// Gives the reply back when there is no room.
+    fn gather(
+        &self,
+        gathering: &mut Gathering,
+        key: OffsetKey,
+        offset: i64,
+        reply: Option<CommitReply>,
+    ) -> Option<CommitReply> {
+        let full = gathering.commits.len() >= self.commits_max;
+        if full && !gathering.commits.contains_key(&key) {
+            return reply;
+        }
+        let first = gathering.first_at.is_none();
+        gathering.first_at.get_or_insert_with(Instant::now);
+        gathering.commits.insert(key, offset);
+        let urgent = reply.is_some();
+        gathering.replies.extend(reply);
+        gathering.urgent |= urgent;
+        if first || urgent {
+            self.wake.notify_one();
+        }
+        None
+    }
+
     /// Whether a commit for `key` is not applied yet.
     pub fn unsettled(&self, key: &OffsetKey) -> bool {
-        let gathering = self.gathering.lock();
-        gathering.commits.contains_key(key) || gathering.flushing.binary_search(key).is_ok()
+        self.gathering.lock().has(key)
     }
 
     /// Flushes what concerns `key` (all commits if `None`) and waits for the outcome.
@@ -193,6 +226,11 @@ impl OffsetCommits {
 }
 
 impl Gathering {
+    /// Whether a commit for `key` waits or is being flushed.
+    fn has(&self, key: &OffsetKey) -> bool {
+        self.commits.contains_key(key) || self.flushing.binary_search(key).is_ok()
+    }
+
     fn take(&mut self) -> Flush {
         let commits: Vec<_> = std::mem::take(&mut self.commits).into_iter().collect();
         self.first_at = None;
@@ -242,6 +280,26 @@ mod tests {
         assert_eq!(begin.elapsed(), Duration::ZERO);
         commits.done(flush, &Err(Refusal::Unknown));
         assert_eq!(told.await.unwrap(), Err(Refusal::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_commit_takes_nothing_back() {
+        let commits = OffsetCommits::new(Duration::from_secs(3600), 100);
+        let late = |offset, known| {
+            let (tell, told) = oneshot::channel();
+            let reply: CommitReply = Box::new(move |outcome| drop(tell.send(outcome)));
+            (commits.commit_late(key(0), offset, reply, || known).is_ok(), told)
+        };
+        let (taken, told) = late(5, Some(7));
+        assert!(taken && !commits.unsettled(&key(0)), "answered, and nothing is to be done");
+        assert_eq!(told.await.unwrap(), Ok(()));
+        assert!(late(8, Some(7)).0);
+        assert!(!late(9, Some(7)).0, "what is under way may be newer");
+        let flush = commits.next_flush().await;
+        assert_eq!(flush.commits, vec![(key(0), 8)]);
+        assert!(!late(9, Some(7)).0);
+        commits.done(flush, &Ok(()));
+        assert!(late(9, None).0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
@@ -125,15 +127,15 @@ impl Duty {
 }
 
 fn spawn(core: &Arc<Core>, request: Request, duty: Duty) {
-    let core = core.clone();
+    let (core, began) = (core.clone(), Instant::now());
     let Request { command, connection, responder } = request;
     tokio::spawn(async move {
         let outcome = match duty {
             Duty::Anyone => process(&core, &command, &connection).await,
             Duty::Leader => {
                 let peer = connection.peer_addr();
-                lead_or_forward(&core, &command, peer, || process(&core, &command, &connection))
-                    .await
+                let run = || process(&core, &command, &connection);
+                lead_or_forward(&core, &command, peer, began, run).await
             }
         };
         respond(responder, outcome);
@@ -214,8 +216,9 @@ pub fn refuse(responder: Responder, failure: &Failure) {
     });
 }
 
-/// Lets the leader carry out a request that this member found out it must not, on a task of its own.
-pub fn hand_over<F, R>(core: &Arc<Core>, request: Request, run: F)
+/// Lets the leader carry out a request, which came at `began`, that this member found out it must not; on a
+/// task of its own.
+pub fn hand_over<F, R>(core: &Arc<Core>, request: Request, began: Instant, run: F)
 where
     F: Fn(Arc<Core>, RemotingCommand, SocketAddr) -> R + Send + Sync + 'static,
     R: Future<Output = Outcome> + Send,
@@ -225,7 +228,7 @@ where
     tokio::spawn(async move {
         let peer = connection.peer_addr();
         let again = || run(core.clone(), command.clone(), peer);
-        let outcome = lead_or_forward(&core, &command, peer, again).await;
+        let outcome = lead_or_forward(&core, &command, peer, began, again).await;
         respond(responder, outcome);
     });
 }

@@ -6,7 +6,8 @@
 //! bounded well below the time a client gives it.
 //!
 //! Invariant: a request is tried a second time only when the first try certainly had no effect: the
-//! connection could not be made, or the addressed member said that it does not lead.
+//! connection could not be made, or the addressed member said that it does not lead; and none is tried
+//! after its client has given it up.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -51,24 +52,29 @@ pub fn born_host(command: &RemotingCommand, peer: SocketAddr) -> SocketAddr {
 
 /// Carries a request out here if this member leads, else lets the leader do it. `run` may be called
 /// again after it failed with [`Failure::not_leader`], which promises that it had no effect.
+///
+/// `began` is when the request came: once its client has given up, and perhaps sent something newer to
+/// the next leader, it must not have an effect any more.
 pub async fn lead_or_forward<F, R>(
     core: &Core,
     command: &RemotingCommand,
     peer: SocketAddr,
+    began: Instant,
     run: F,
 ) -> Outcome
 where
     F: Fn() -> R,
     R: Future<Output = Outcome>,
 {
-    let began = Instant::now();
     let wait = if is_forwarded(command) { FORWARDED_WAIT } else { ELECTION_WAIT };
     let deadline = began + wait;
-    let limit = TOTAL;
     let mut status = core.status.clone();
     loop {
         status.mark_unchanged();
-        let left = limit.saturating_sub(began.elapsed());
+        let left = TOTAL.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(no_leader());
+        }
         if core.serving() {
             match run().await {
                 Err(failure) if failure.not_leader => {}

@@ -9,21 +9,27 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::answer::{Failure, Outcome, success};
 use super::commits::{CommitReply, OffsetKey};
 use super::core::Core;
 use super::dispatch::{hand_over, refuse};
 use super::fields::{flag, required, value};
+use super::forward::{is_forwarded, no_leader};
 use super::group::Boundary;
 use crate::protocol::code::response;
 use crate::remoting::{RemotingCommand, Request};
 use crate::replication::machine::Refusal;
 
+/// How often a late commit waits for others of its queue before it is tried from the start.
+const LATE_TRIES: usize = 3;
+
 /// Takes a consumer's progress.
 pub fn commit(core: &Arc<Core>, request: Request) {
-    if !core.serving() {
-        return hand_over(core, request, |core, command, _| async move {
+    let began = Instant::now();
+    if !core.serving() || is_forwarded(&request.command) {
+        return hand_over(core, request, began, |core, command, _| async move {
             commit_and_wait(&core, &command).await
         });
     }
@@ -38,7 +44,7 @@ pub fn commit(core: &Arc<Core>, request: Request) {
     let reply: CommitReply = Box::new(move |outcome| match outcome {
         Ok(()) => request.responder.respond(success()),
         Err(Refusal::NotLeader { .. }) => {
-            hand_over(&reply_core, request, |core, command, _| async move {
+            hand_over(&reply_core, request, began, |core, command, _| async move {
                 commit_and_wait(&core, &command).await
             });
         }
@@ -47,16 +53,28 @@ pub fn commit(core: &Arc<Core>, request: Request) {
     core.commits.commit(key, offset, Some(reply));
 }
 
+/// A commit that did not come here straight may have waited, on its way through a member that was paused or
+/// cut off, while its client gave it up and committed more elsewhere: it takes no offset back.
 async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
     let (key, offset) = parse_commit(core, command)?;
     let (tell, told) = oneshot::channel();
-    let reply: CommitReply = Box::new(move |outcome| {
+    let mut reply: CommitReply = Box::new(move |outcome| {
         // Nobody waits any more when the request was given up.
         let _ = tell.send(outcome);
     });
-    core.commits.commit(key, offset, Some(reply));
-    told.await.unwrap_or(Err(Refusal::Unknown))?;
-    Ok(success())
+    for _ in 0..LATE_TRIES {
+        core.commits.settled(Some(&key)).await;
+        let known = || core.view.offset(&key.group, &key.topic, key.queue_id);
+        match core.commits.commit_late(key.clone(), offset, reply, known) {
+            Ok(()) => {
+                told.await.unwrap_or(Err(Refusal::Unknown))?;
+                return Ok(success());
+            }
+            Err(back) => reply = back,
+        }
+    }
+    // The outcome of another commit for the queue is not known, as when this member leads no more.
+    Err(no_leader())
 }
 
 fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::answer::{Failure, Outcome, success};
 use super::core::Core;
@@ -56,7 +57,7 @@ struct Features {
 /// Takes a send.
 pub fn handle(core: &Arc<Core>, request: Request) {
     if !core.serving() {
-        return hand_over(core, request, send_and_wait);
+        return hand_over(core, request, Instant::now(), send_and_wait);
     }
     let checked = match check(core, &request.command, request.connection.peer_addr()) {
         Ok(checked) => checked,
@@ -77,7 +78,8 @@ pub fn handle(core: &Arc<Core>, request: Request) {
                 });
             }
             SendOutcome::Refused(Refusal::NotLeader { .. }) => {
-                hand_over(&reply_core, request, send_and_wait);
+                // Not since it came: a send that is given up may still be stored.
+                hand_over(&reply_core, request, Instant::now(), send_and_wait);
             }
             refused => {
                 reply_core.stats.put_failed.add(1);
