@@ -12,8 +12,7 @@ use super::dispatch::refuse;
 use super::fields::required;
 use super::queue_locks;
 use crate::protocol::body::{
-    ClientConnection, ConsumerConnection, ConsumerIdList, ProducerConnection, ProducerInfo,
-    ProducerTable,
+    ClientConnection, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable,
 };
 use crate::protocol::code::response;
 use crate::protocol::fastjson::JsonBody;
@@ -104,17 +103,6 @@ pub fn unregister(core: &Arc<Core>, command: &RemotingCommand, connection: &Conn
         core.clients.unregister(connection.id(), group("producerGroup"), group("consumerGroup"));
     queue_locks::left(core, departure.into_iter().collect(), false);
     Ok(success())
-}
-
-/// The client ids of a consumer group.
-pub fn consumer_list(core: &Core, command: &RemotingCommand) -> Outcome {
-    let group = required(command, "consumerGroup")?;
-    let ids = core.clients.consumer_ids(group);
-    if ids.is_empty() {
-        let remark = format!("no consumer for this group, {group}");
-        return Err(Failure::new(response::SYSTEM_ERROR, remark));
-    }
-    success_json(&ConsumerIdList { consumer_id_list: ids.into_iter().collect() })
 }
 
 /// The connections and subscriptions of a consumer group.

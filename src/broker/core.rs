@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::answer::Failure;
 use super::client_manager::ClientManager;
@@ -69,6 +69,8 @@ pub struct Core {
     pub metrics_address: Option<SocketAddr>,
     /// When this broker started.
     pub started_at_ms: i64,
+    /// The same, whatever becomes of the clock.
+    pub started_at: Instant,
     /// An operator wants expired messages to be given up now.
     pub retention_asked: Notify,
     /// Store timestamp of the oldest message, -1 if there is none.
@@ -101,6 +103,12 @@ impl Core {
             }
         }
         self.replica.leader_client_addr()
+    }
+
+    /// Where clients reach the other members, those that have said so.
+    pub fn members_elsewhere(&self) -> Vec<String> {
+        let status = self.status.borrow();
+        status.peers.iter().filter_map(|peer| peer.client_addr.clone()).collect()
     }
 
     /// Proposes something at once; the future waits for its outcome. `refused` makes one of a refusal.

@@ -17,8 +17,9 @@ use super::answer::{Failure, Outcome};
 use super::core::Core;
 use super::forward::{self, lead_or_forward};
 use super::{
-    broker_admin, client_admin, client_asked, group_admin, live, offset_admin, offsets, pull,
-    queue_locks, replication_admin, send, send_back, statistics, topic_admin, upkeep, view,
+    broker_admin, client_admin, client_asked, consumer_ids, group_admin, live, offset_admin,
+    offsets, pull, queue_locks, replication_admin, send, send_back, statistics, topic_admin,
+    upkeep, view,
 };
 use crate::protocol::code::{request, response};
 use crate::remoting::{Connection, RemotingCommand, Request, RequestHandler, Responder};
@@ -187,7 +188,7 @@ async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Conne
         request::QUERY_MESSAGE => view::by_key(core, command),
         request::VIEW_MESSAGE_BY_ID => view::by_id(core, command),
         request::UNREGISTER_CLIENT => client_admin::unregister(core, command, connection),
-        request::GET_CONSUMER_LIST_BY_GROUP => client_admin::consumer_list(core, command),
+        request::GET_CONSUMER_LIST_BY_GROUP => consumer_ids::list(core, command).await,
         request::GET_CONSUMER_CONNECTION_LIST => client_admin::consumers(core, command),
         request::GET_PRODUCER_CONNECTION_LIST => client_admin::producers(core, command),
         code => Err(Failure::new(

@@ -228,6 +228,7 @@ impl Broker {
             #[cfg(madsim)]
             metrics_address: None,
             started_at_ms: crate::clock::now_ms(),
+            started_at: Instant::now(),
             retention_asked: Notify::new(),
             earliest_stored_ms: AtomicI64::new(-1),
             disk_full: AtomicBool::new(false),

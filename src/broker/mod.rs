@@ -14,6 +14,7 @@ mod client_admin;
 mod client_asked;
 mod client_manager;
 mod commits;
+mod consumer_ids;
 mod core;
 mod delayed;
 mod dispatch;

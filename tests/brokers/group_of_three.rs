@@ -1,8 +1,9 @@
 //! Three members: whoever is asked, the group answers as one.
 
 use raftmq::protocol::code::{request, response};
+use tokio::time::timeout;
 
-use super::ask::{Ask, bodies_of, number, pull_command, records_of, send_command};
+use super::ask::{Ask, bodies_of, heartbeat, number, pull_command, records_of, send_command};
 use super::cluster::{Cluster, LIMIT};
 
 #[tokio::test]
@@ -103,4 +104,31 @@ async fn leadership_moves_on_request_and_waiting_pulls_survive() {
     }
     let status = ask.fields(&old, request::RAFT_STATUS, &[]).await;
     assert!(String::from_utf8_lossy(&status.body).contains("\"serving\":false"));
+}
+
+#[tokio::test]
+async fn a_restarted_member_names_clients_that_have_not_told_it_of_themselves_yet() {
+    let mut cluster = Cluster::start(3, "").await;
+    cluster.leader().await;
+    let restarted = cluster.follower().await;
+    let (first, second) = (Ask::new(), Ask::new());
+    for n in 0..3 {
+        let at = cluster.node(n).address.as_str();
+        first.request(at, heartbeat("client-1", "*")).await;
+        second.request(at, heartbeat("client-2", "*")).await;
+    }
+    cluster.stop(restarted).await;
+    cluster.restart(restarted).await;
+    let at = cluster.node(restarted).address.as_str();
+    // It knows the leader by then.
+    first.send_in_the_end(at, "Orders", "by a detour").await;
+    first.request(at, heartbeat("client-1", "*")).await;
+    let group = [("consumerGroup", "g1")];
+    let both = async {
+        // It waits only a moment for what the others say.
+        let both = br#"{"consumerIdList":["client-1","client-2"]}"#;
+        let list = || first.fields(at, request::GET_CONSUMER_LIST_BY_GROUP, &group);
+        while list().await.body[..] != both[..] {}
+    };
+    timeout(LIMIT, both).await.expect("both are named");
 }
