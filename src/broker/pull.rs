@@ -109,7 +109,6 @@ fn refused(core: &Arc<Core>, request: Request, failure: Failure) {
         response::TOPIC_NOT_EXIST
             | response::SUBSCRIPTION_GROUP_NOT_EXIST
             | response::SUBSCRIPTION_NOT_EXIST
-            | response::SUBSCRIPTION_NOT_LATEST
             | response::INVALID_PARAMETER
             | response::SERVICE_NOT_AVAILABLE
     );
@@ -268,13 +267,14 @@ fn filter(core: &Core, header: &PullHeader<'_>, broadcast_enable: bool) -> Resul
                 return Err(not_by_tag(&subscription.expression_type));
             }
             if subscription.sub_version < header.sub_version {
-                let remark = "the consumer's subscription not latest";
-                return Err(Failure::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+                return Ok(Filter::All);
             }
             Ok(of_subscription(subscription))
         }
         // A member that just became leader, or just started, may not have heard of the group's
-        // clients yet. They check tags themselves, so they may get everything meanwhile.
+        // clients yet, and any member may not have heard of their newest subscription: RocketMQ
+        // refuses that one by SUBSCRIPTION_NOT_LATEST until the next heartbeat, half a minute later.
+        // They check tags themselves, so they may get everything meanwhile.
         SubscriptionLookup::UnknownGroup => Ok(Filter::All),
         SubscriptionLookup::NotSubscribed => {
             let remark = format!("the consumer's subscription not exist: {group} to {topic}");

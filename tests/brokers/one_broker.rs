@@ -129,6 +129,27 @@ async fn a_tag_that_nobody_sends_does_not_end_the_wait_but_moves_the_offset() {
     assert_eq!(ask.request(&at, command).await.code, 0);
 }
 
+/// Java clients count their subscription on whenever they are given other queues, and now and then do
+/// not tell: until the next heartbeat, half a minute later, their pulls name a version that nobody knows.
+#[tokio::test]
+async fn pulls_of_a_subscription_that_is_not_known_yet_get_all_for_the_client_to_choose_from() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.clone());
+    ask.request(&at, heartbeat("client-1", "TagA")).await;
+    ask.request(&at, send_command("Orders", 0, "b", "TAGS\u{1}TagB\u{2}")).await;
+    let pull = |version: &str| {
+        let mut command = pull_command("Orders", 0, 0, 0);
+        command.ext_fields.insert("consumerGroup", "g1");
+        command.ext_fields.insert("sysFlag", "0");
+        command.ext_fields.insert("subVersion", version);
+        ask.request(&at, command)
+    };
+    assert_eq!(pull("1").await.code, response::PULL_RETRY_IMMEDIATELY);
+    let newer = pull("2").await;
+    assert_eq!((newer.code, bodies_of(&newer.body)), (response::SUCCESS, vec!["b".to_owned()]));
+}
+
 /// What is wrong with it, its code, its fields, and the expected answer.
 type BadRequest<'a> = (&'a str, i32, &'a [(&'a str, &'a str)], i32);
 
