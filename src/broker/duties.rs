@@ -13,13 +13,12 @@ use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::pull::Pull;
 use super::schedule;
+use crate::metrics::history::SAMPLE_PERIOD;
 use crate::replication::machine::Refusal;
 use crate::state::{Command, CommittedOffset, DefaultTopics, default_groups, default_topics};
 
 /// How far a parked pull may outstay its deadline.
 const SWEEP_PERIOD: Duration = Duration::from_millis(50);
-/// How often silent clients are looked for and totals sampled.
-const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
 /// Pause before the default topics are proposed again.
 const BOOTSTRAP_RETRY: Duration = Duration::from_millis(100);
 

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::metrics::history::Flow;
+use crate::metrics::history::{Flow, SAMPLE_PERIOD};
 
 /// Samples kept: one every ten seconds for ten minutes, and the one before.
 const SAMPLES_MAX: usize = 61;
-const SAMPLE_PERIOD_S: f64 = 10.0;
 /// Ten seconds, a minute and ten minutes: the spans of the tools' rates, in samples.
 const SAMPLES_BACK: [usize; 3] = [1, 6, 60];
 const SPANS_MS: [i64; 3] = [10_000, 60_000, 600_000];
@@ -56,7 +55,7 @@ impl Counter {
         #[allow(clippy::cast_precision_loss)]
         let difference = last.saturating_sub(earlier) as f64;
         #[allow(clippy::cast_precision_loss)]
-        let seconds = back as f64 * SAMPLE_PERIOD_S;
+        let seconds = back as f64 * SAMPLE_PERIOD.as_secs_f64();
         difference / seconds
     }
 

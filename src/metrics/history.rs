@@ -7,12 +7,15 @@
 //! its samples are of the new time and never after.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often samples are taken.
-pub const SAMPLE_PERIOD_MS: i64 = 10_000;
+/// How often counters are sampled.
+pub const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
+/// The same in milliseconds.
+pub const SAMPLE_PERIOD_MS: i64 = SAMPLE_PERIOD.as_millis() as i64;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -83,7 +86,7 @@ impl History {
         push(&mut self.hours, sample, 26, HOUR_MS);
     }
 
-    fn window(&self, samples: &VecDeque<Sample>, span_ms: i64, now: Sample) -> Window {
+    fn window(samples: &VecDeque<Sample>, span_ms: i64, now: Sample) -> Window {
         let begin = samples.iter().find(|sample| now.at_ms - sample.at_ms <= span_ms);
         let begin = begin.or(samples.back()).copied().unwrap_or(now);
         let counted = Totals {
@@ -165,14 +168,14 @@ impl Flow {
             Span::Day => (&history.hours, 24 * HOUR_MS, HOUR_MS),
         };
         let now = Sample { at_ms: now_ms, totals: self.totals() };
-        history.window(samples, span_ms + step_ms / 2, now)
+        History::window(samples, span_ms + step_ms / 2, now)
     }
 
     /// What was counted within the last so many milliseconds.
     pub fn recent(&self, span_ms: i64, now_ms: i64) -> Window {
         let history = self.history.lock();
         let now = Sample { at_ms: now_ms, totals: self.totals() };
-        history.window(&history.recent, span_ms + SAMPLE_PERIOD_MS / 2, now)
+        History::window(&history.recent, span_ms + SAMPLE_PERIOD_MS / 2, now)
     }
 }
 
