@@ -13,7 +13,7 @@ use crate::metrics::text::Kind::{Counter, Gauge, Histogram};
 use crate::metrics::text::{Labels, Page};
 use crate::metrics::traffic::{GroupTraffic, TopicTraffic};
 use crate::protocol::heartbeat::ConsumeType;
-use crate::protocol::names;
+use crate::protocol::{names, version};
 use crate::remoting::Connection;
 use crate::replication::{ReplicaStatus, Role};
 
@@ -141,7 +141,9 @@ fn count<'a>(
     for member in members {
         if seen.insert(member.channel.id()) {
             let language = member.language.name().to_ascii_lowercase();
-            *counts.entry((language, version_name(member.version))).or_default() += 1;
+            *counts
+                .entry((language, version::description(member.version).to_lowercase()))
+                .or_default() += 1;
         }
     }
     counts
@@ -171,20 +173,6 @@ fn connections(core: &Core, page: &mut Page) {
             family.sample(&labels, connections);
         }
     }
-}
-
-/// RocketMQ's name of a release, from its number: since 4.0 each has ten patch releases, and each of
-/// these a snapshot before it.
-fn version_name(number: i32) -> String {
-    const V4_0_0: i32 = 213;
-    const HIGHEST: i32 = 612;
-    if !(V4_0_0 - 1..HIGHEST).contains(&number) {
-        return format!("v{number}");
-    }
-    let release = (number - V4_0_0 + 1) / 2;
-    let snapshot = if (number - V4_0_0) % 2 == 0 { "" } else { "_snapshot" };
-    let (minor, patch) = (release / 10, release % 10);
-    format!("v{}_{}_{patch}{snapshot}", 4 + minor / 10, minor % 10)
 }
 
 /// How far a group is behind in a topic.
@@ -371,26 +359,4 @@ fn work(core: &Core, own: Labels<'_>, page: &mut Page) {
         &figures.entry_bytes.snapshot(),
         1.0,
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn releases_have_the_names_that_rocketmq_gives_them() {
-        for (number, name) in [
-            (213, "v4_0_0"),
-            (232, "v4_1_0_snapshot"),
-            (317, "v4_5_2"),
-            (401, "v4_9_4"),
-            (413, "v5_0_0"),
-            (479, "v5_3_3"),
-            (121, "v121"),
-            (612, "v612"),
-            (-1, "v-1"),
-        ] {
-            assert_eq!(version_name(number), name);
-        }
-    }
 }

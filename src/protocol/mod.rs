@@ -20,3 +20,4 @@ pub mod route;
 pub mod sysflag;
 pub mod tags;
 pub mod topic;
+pub mod version;
