@@ -2,8 +2,10 @@
 //!
 //! Invariant: sled is trusted with nothing. Its flush does not survive a power failure and its open
 //! may fail after an abrupt stop; both cost a replay of the log, not a message. It flushes by no
-//! thread of its own and caches little, because the whole state is in memory anyway.
+//! thread of its own and caches little, because the whole state is in memory anyway. A database that
+//! somebody holds is never taken for a broken one.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use raft_log::LogIndex;
@@ -14,6 +16,8 @@ use crate::store::StoreError;
 
 /// Under which the applied index is kept. No piece of the state has this key.
 const APPLIED_KEY: &[u8] = b"\xffapplied";
+/// sled's file in the directory, which it locks while it is open.
+const LOCKED_FILE: &str = "db";
 /// Pages that sled may keep, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 
@@ -24,11 +28,13 @@ pub struct SledCheckpoint {
 }
 
 impl SledCheckpoint {
-    /// Opens the database in `dir`; one that does not open is removed and begun anew.
+    /// Opens the database in `dir`, as soon as its former holder has let go of it; one that does not
+    /// open then is removed and begun anew.
     ///
     /// # Errors
     /// When a new one cannot be made either.
     pub fn open(dir: &Path) -> Result<SledCheckpoint, StoreError> {
+        await_holder(dir);
         let mut store = SledCheckpoint { dir: dir.to_owned(), database: None };
         match open_database(dir) {
             Ok(database) => store.database = Some(database),
@@ -92,6 +98,21 @@ impl CheckpointStore for SledCheckpoint {
     }
 }
 
+/// Waits until nobody holds the database. sled's own threads keep the file for a moment after a
+/// database is dropped, and a process that is just being forked keeps whatever its parent had open.
+/// Other processes are kept away by the lock of the data directory.
+fn await_holder(dir: &Path) {
+    #[allow(clippy::disallowed_methods)] // sled's file, which no Disk knows
+    let Ok(file) = File::open(dir.join(LOCKED_FILE)) else { return };
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        tracing::info!(dir = %dir.display(), "checkpoint is still held: waits for its holder");
+        // What keeps the system from waiting keeps sled from opening, which tells of it.
+        let _ = file.lock();
+    }
+    // Not left to the drop: a child that is just being forked would keep it locked.
+    let _ = file.unlock();
+}
+
 fn open_database(dir: &Path) -> sled::Result<sled::Db> {
     sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
 }
@@ -99,6 +120,9 @@ fn open_database(dir: &Path) -> sled::Result<sled::Db> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::mpsc::RecvTimeoutError;
+    use std::time::Duration;
+
     use super::*;
 
     fn change(key: &str, value: Option<&str>) -> Change {
@@ -122,6 +146,26 @@ mod tests {
         assert_eq!(store.load(), None);
         store.save(&[], LogIndex(1)).unwrap();
         assert_eq!(store.load().unwrap().applied, LogIndex(1));
+    }
+
+    #[test]
+    fn what_somebody_still_holds_is_waited_for_and_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        let mut store = SledCheckpoint::open(&path).unwrap();
+        store.save(&[], LogIndex(7)).unwrap();
+        drop(store);
+        #[allow(clippy::disallowed_methods)]
+        let holder = File::open(path.join(LOCKED_FILE)).unwrap();
+        holder.lock().unwrap();
+        let (loaded, result) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| loaded.send(SledCheckpoint::open(&path).unwrap().load()).unwrap());
+            let early = result.recv_timeout(Duration::from_millis(200));
+            holder.unlock().unwrap();
+            assert_eq!(early, Err(RecvTimeoutError::Timeout));
+            assert_eq!(result.recv().unwrap().unwrap().applied, LogIndex(7));
+        });
     }
 
     #[test]
