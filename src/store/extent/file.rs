@@ -209,11 +209,11 @@ pub fn encode(extent: &OpenExtent, extent_bytes: u64) -> Vec<u8> {
     }
     let mut queues: Vec<_> = extent.queues.iter().collect();
     queues.sort_unstable_by_key(|queue| (rank[queue.topic as usize], queue.queue_id));
-    let unit_count: usize = queues.iter().flat_map(|q| &q.runs).map(|run| run.units.len()).sum();
+    let unit_count: usize = queues.iter().flat_map(|q| q.runs()).map(|run| run.units.len()).sum();
     let mut units = Vec::with_capacity(unit_count * FILE_UNIT_BYTES);
     let mut runs = Vec::new();
     for queue in queues {
-        for run in &queue.runs {
+        for run in queue.runs() {
             runs.put_u32(rank[queue.topic as usize]);
             runs.put_i32(queue.queue_id);
             runs.put_i64(run.first_offset);

@@ -51,13 +51,33 @@ pub(super) struct OpenTopic {
 pub(super) struct OpenQueue {
     pub(super) topic: u32,
     pub(super) queue_id: i32,
-    pub(super) runs: Vec<OpenRun>,
+    /// Where records are inserted; kept apart from the others, since hardly any queue has them.
+    newest: OpenRun,
+    earlier: Vec<OpenRun>,
 }
 
 #[derive(Debug)]
 pub(super) struct OpenRun {
     pub(super) first_offset: i64,
     pub(super) units: Vec<Unit>,
+}
+
+impl OpenQueue {
+    /// Its runs, oldest first.
+    pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = &OpenRun> {
+        self.earlier.iter().chain(std::iter::once(&self.newest))
+    }
+}
+
+impl OpenRun {
+    fn begin(first_offset: i64) -> OpenRun {
+        OpenRun { first_offset, units: Vec::new() }
+    }
+
+    /// Offset of the record that would continue it.
+    fn next_offset(&self) -> i64 {
+        self.first_offset + self.units.len() as i64
+    }
 }
 
 impl OpenExtent {
@@ -68,7 +88,7 @@ impl OpenExtent {
 
     /// Takes one record, which follows all inserted before it in the log.
     pub fn insert(&mut self, record: &RecordFacts<'_>) {
-        let id = self.queue(record.topic, record.queue_id);
+        let id = self.queue(record.topic, record.queue_id, record.queue_offset);
         let indexed = record.indexed();
         let unit = Unit {
             position: record.position,
@@ -77,12 +97,11 @@ impl OpenExtent {
             tag_hash: indexed.tags_code() as i32,
         };
         let queue = &mut self.queues[id as usize];
-        match queue.runs.last_mut() {
-            Some(run) if run.first_offset + run.units.len() as i64 == record.queue_offset => {
-                run.units.push(unit);
-            }
-            _ => queue.runs.push(OpenRun { first_offset: record.queue_offset, units: vec![unit] }),
+        if queue.newest.next_offset() != record.queue_offset {
+            let next = OpenRun::begin(record.queue_offset);
+            queue.earlier.push(std::mem::replace(&mut queue.newest, next));
         }
+        queue.newest.units.push(unit);
         let first_ms = self.store_times_ms.map_or(record.store_timestamp_ms, |(first, _)| first);
         self.store_times_ms = Some((first_ms, record.store_timestamp_ms));
         if indexed.unique_key.is_some() || indexed.keys.is_some() {
@@ -110,7 +129,7 @@ impl OpenExtent {
             .get(topic)
             .and_then(|topic| self.queue_ids.get(&queue_key(*topic, queue_id)));
         id.into_iter()
-            .flat_map(|id| &self.queues[*id as usize].runs)
+            .flat_map(|id| self.queues[*id as usize].runs())
             .map(|run| Run { first_offset: run.first_offset, units: Units::Memory(&run.units) })
     }
 
@@ -120,7 +139,8 @@ impl OpenExtent {
         matching.map(|key| Position(self.start + (key & u64::from(u32::MAX)))).collect()
     }
 
-    fn queue(&mut self, topic: &str, queue_id: i32) -> u32 {
+    /// The queue of that name; one that is new begins at `first_offset`.
+    fn queue(&mut self, topic: &str, queue_id: i32, first_offset: i64) -> u32 {
         if let Some(queue) = self.queues.get(self.last_queue as usize)
             && queue.queue_id == queue_id
             && *self.topics[queue.topic as usize].name == *topic
@@ -134,7 +154,8 @@ impl OpenExtent {
         let next = self.queues.len() as u32;
         let id = *self.queue_ids.entry(queue_key(topic, queue_id)).or_insert(next);
         if id == next {
-            self.queues.push(OpenQueue { topic, queue_id, runs: Vec::new() });
+            let newest = OpenRun::begin(first_offset);
+            self.queues.push(OpenQueue { topic, queue_id, newest, earlier: Vec::new() });
         }
         self.last_queue = id;
         id

@@ -4,6 +4,7 @@
 //! kept does, from memory to a file. It is put among the closed before the next one opens, so a
 //! reader that looks at the open one first and at the closed ones then misses nothing.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -185,7 +186,7 @@ impl Extents {
         let mut extent = OpenExtent::new(number, self.extent_bytes);
         let end = Position((number + 1) * self.extent_bytes);
         let start = Position(number * self.extent_bytes);
-        scan(&*self.log, start, last, |entry| {
+        scan(&*self.log, start..end, last, |entry| {
             if entry.position >= end {
                 return Ok(false);
             }
@@ -318,17 +319,21 @@ fn mark_of(entry: &LogEntry) -> EntryMark {
     EntryMark { index: entry.index, term: entry.term, position: entry.position }
 }
 
-/// Shows entries from the one that covers `start` to the one of index `last`, until told to stop.
+/// Shows the entries of a stretch, from the one that covers its start on and at most to the one of index
+/// `last`, until told to stop.
 pub(super) fn scan(
     log: &dyn CommittedLog,
-    start: Position,
+    stretch: Range<Position>,
     last: LogIndex,
     mut take: impl FnMut(&LogEntry) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
     let first = log.first_position();
-    let mut next = entry_at_or_below(log, start, last).unwrap_or(first).max(first);
+    let mut next = entry_at_or_below(log, stretch.start, last).unwrap_or(first).max(first);
     loop {
-        let entries = log.entries_from(next, SCAN_BYTES)?;
+        // Small extents would else be read many times over.
+        let left = stretch.end.0.saturating_sub(next.0).max(1);
+        let bytes = usize::try_from(left).map_or(SCAN_BYTES, |left| left.min(SCAN_BYTES));
+        let entries = log.entries_from(next, bytes)?;
         let Some(end) = entries.last().map(LogEntry::end) else { return Ok(()) };
         for entry in &entries {
             if entry.index > last || !take(entry)? {

@@ -65,6 +65,21 @@ fn a_restart_reads_no_more_than_its_share_of_the_log() {
 }
 
 #[test]
+fn making_all_extents_again_reads_the_log_a_few_times_and_not_once_for_each() {
+    let node = filled(60);
+    let (visible, disk) = (node.visible(), node.disk.clone());
+    drop(node);
+    let names = disk.files.names();
+    assert!(names.len() > 10);
+    names.iter().for_each(|name| disk.files.damage(name, Vec::clear));
+    disk.log.take_scanned_bytes();
+    let node = Node::start(disk);
+    assert_eq!(node.visible(), visible);
+    let (scanned, log) = (node.disk.log.take_scanned_bytes() as u64, node.disk.log.tail().0);
+    assert!(scanned < 4 * log, "{scanned} bytes read of {log}");
+}
+
+#[test]
 fn a_restart_without_a_last_checkpoint_replays_and_agrees() {
     let node = filled(60);
     let old = filled(20);
