@@ -1,8 +1,10 @@
 //! Administrative calls, typed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::protocol::body::{ConsumeStats, ConsumerConnection, GroupList, KvTable};
 use crate::protocol::body::{RaftStatus, TopicStatsTable};
@@ -18,6 +20,7 @@ use crate::protocol::topic::TopicConfig;
 use super::error::ClientError;
 use super::instance::Client;
 use super::message::ReceivedMessage;
+use super::patience::Patience;
 use super::remote::{Answer, Ask};
 
 /// One broker as the NameServer knows it.
@@ -45,20 +48,53 @@ pub struct StoredMessage {
 /// Administrative calls.
 pub struct Admin {
     client: Client,
+    /// Without it, each request has a time limit of its own.
+    patience: Option<Patience>,
 }
 
 impl Admin {
     /// On a client.
     pub fn new(client: &Client) -> Admin {
-        Admin { client: client.clone() }
+        Admin { client: client.clone(), patience: None }
+    }
+
+    /// For one command, whose waits for brokers that do not answer are bounded together.
+    pub fn for_a_command(client: &Client, patience: Duration) -> Admin {
+        Admin { client: client.clone(), patience: Some(Patience::new(patience)) }
+    }
+
+    /// What begins now is a command of its own.
+    pub fn renew_patience(&self) {
+        if let Some(patience) = &self.patience {
+            patience.renew();
+        }
     }
 
     async fn name_server(&self, ask: &Ask) -> Result<Answer, ClientError> {
         self.client.shared.routes.ask_name_server(ask).await?.success()
     }
 
-    async fn broker(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {
-        self.client.shared.remote.ask(address, ask).await?.success()
+    pub(super) async fn broker(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {
+        self.ask(address, ask).await?.success()
+    }
+
+    /// Asks and takes whatever answer.
+    pub(super) async fn ask(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {
+        let remote = &self.client.shared.remote;
+        let Some(patience) = &self.patience else { return remote.ask(address, ask).await };
+        let limit = patience.with(address, remote.timeout())?;
+        let asked_at = Instant::now();
+        let answer = remote.ask_within(address, ask, limit).await;
+        let waited = asked_at.elapsed();
+        if answer.is_err() && waited >= limit {
+            patience.in_vain(address, waited);
+        }
+        answer
+    }
+
+    /// The client it is on.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The name servers that this client asks.
@@ -222,7 +258,7 @@ impl Admin {
         group: &str,
     ) -> Result<Option<ConsumerConnection>, ClientError> {
         let ask = Ask::new(request::GET_CONSUMER_CONNECTION_LIST).with("consumerGroup", group);
-        let answer = self.client.shared.remote.ask(address, &ask).await?;
+        let answer = self.ask(address, &ask).await?;
         if answer.code() == response::CONSUMER_NOT_ONLINE {
             return Ok(None);
         }
@@ -257,7 +293,7 @@ impl Admin {
             else {
                 continue;
             };
-            let answer = self.client.shared.remote.ask(address, &ask).await?;
+            let answer = self.ask(address, &ask).await?;
             if answer.code() == response::QUERY_NOT_FOUND {
                 continue;
             }

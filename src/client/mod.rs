@@ -14,6 +14,7 @@ mod error;
 mod instance;
 mod message;
 mod options;
+mod patience;
 mod producer;
 mod remote;
 mod route;

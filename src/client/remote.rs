@@ -117,6 +117,11 @@ impl Remote {
         Remote { client, timeout }
     }
 
+    /// How long requests usually may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Asks and waits for whatever answer, as long as requests usually may take.
     pub(super) async fn ask(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {
         self.ask_within(address, ask, self.timeout).await
