@@ -43,6 +43,10 @@ pub struct StoredMessage {
     pub message: ReceivedMessage,
     /// Bytes of its record.
     pub record_bytes: usize,
+    /// Checksum of its body as it is stored.
+    pub body_crc: i32,
+    /// Where the first half of its transaction is, zero without one.
+    pub prepared_transaction_offset: i64,
 }
 
 /// Administrative calls.
@@ -92,6 +96,20 @@ impl Admin {
         answer
     }
 
+    /// The same for what may take longer than requests usually do. Slow is not silent: who answers
+    /// what is quickly answered is given the time.
+    pub(super) async fn ask_within(
+        &self,
+        address: &str,
+        ask: &Ask,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        if self.patience.is_some() {
+            self.ask(address, &Ask::new(request::GET_BROKER_RUNTIME_INFO)).await?;
+        }
+        self.client.shared.remote.ask_within(address, ask, limit).await
+    }
+
     /// The client it is on.
     pub fn client(&self) -> &Client {
         &self.client
@@ -124,10 +142,7 @@ impl Admin {
         address: &str,
     ) -> Result<BTreeMap<String, String>, ClientError> {
         let answer = self.broker(address, &Ask::new(request::GET_BROKER_CONFIG)).await?;
-        let text = String::from_utf8_lossy(answer.body());
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.split_once('='));
-        Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+        Ok(properties_of(answer.body()))
     }
 
     /// Every broker of every cluster.
@@ -279,28 +294,43 @@ impl Admin {
         topic: &str,
         unique_id: &str,
     ) -> Result<Vec<StoredMessage>, ClientError> {
+        let ask = key_query(topic, unique_id, 32, (0, i64::MAX)).with("_UNIQUE_KEY_QUERY", true);
+        let mut found = self.query_everywhere(topic, &ask).await?;
+        found.retain(|stored| stored.message.property(properties::UNIQ_KEY) == Some(unique_id));
+        Ok(found)
+    }
+
+    /// The messages of a topic with a key that were stored within a span of time, some from each broker
+    /// name of its route.
+    pub async fn query_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        messages_max: i32,
+        span_ms: (i64, i64),
+    ) -> Result<Vec<StoredMessage>, ClientError> {
+        self.query_everywhere(topic, &key_query(topic, key, messages_max, span_ms)).await
+    }
+
+    async fn query_everywhere(
+        &self,
+        topic: &str,
+        ask: &Ask,
+    ) -> Result<Vec<StoredMessage>, ClientError> {
         let route = self.route(topic).await?;
-        let ask = Ask::new(request::QUERY_MESSAGE)
-            .with("topic", topic)
-            .with("key", unique_id)
-            .with("maxNum", 32)
-            .with("beginTimestamp", 0)
-            .with("endTimestamp", i64::MAX)
-            .with("_UNIQUE_KEY_QUERY", true);
         let mut found = Vec::new();
         for broker in &route.broker_datas {
             let Some(address) = broker.master().or_else(|| first_address(&broker.broker_addrs))
             else {
                 continue;
             };
-            let answer = self.ask(address, &ask).await?;
+            let answer = self.ask(address, ask).await?;
             if answer.code() == response::QUERY_NOT_FOUND {
                 continue;
             }
             let answer = answer.success()?;
             found.extend(stored_messages(answer.body(), &broker.broker_name)?);
         }
-        found.retain(|stored| stored.message.property(properties::UNIQ_KEY) == Some(unique_id));
         Ok(found)
     }
 
@@ -319,6 +349,14 @@ impl Admin {
         let answer = self.broker(address, &ask).await?;
         Ok(answer.number("target")?.unsigned_abs())
     }
+}
+
+/// The pairs of a properties file.
+pub(super) fn properties_of(body: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(body);
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
 }
 
 /// By cluster, broker name and id.
@@ -343,13 +381,27 @@ fn brokers_of(info: &ClusterInfo, cluster: Option<&str>) -> Vec<BrokerAddress> {
     brokers
 }
 
+fn key_query(topic: &str, key: &str, messages_max: i32, (begin_ms, end_ms): (i64, i64)) -> Ask {
+    Ask::new(request::QUERY_MESSAGE)
+        .with("topic", topic)
+        .with("key", key)
+        .with("maxNum", messages_max)
+        .with("beginTimestamp", begin_ms)
+        .with("endTimestamp", end_ms)
+}
+
 fn first_address(addresses: &BTreeMap<i64, String>) -> Option<&str> {
     addresses.values().next().map(String::as_str)
 }
 
-fn stored_messages(body: &Bytes, broker_name: &str) -> Result<Vec<StoredMessage>, ClientError> {
+pub(super) fn stored_messages(
+    body: &Bytes,
+    broker_name: &str,
+) -> Result<Vec<StoredMessage>, ClientError> {
     let stored = |record: crate::protocol::record::RecordView<'_>| StoredMessage {
         record_bytes: record.bytes.len(),
+        body_crc: record.body_crc,
+        prepared_transaction_offset: record.prepared_transaction_offset,
         message: ReceivedMessage::from_record(&record, broker_name),
     };
     records(body).map(|record| Ok(stored(record?))).collect()

@@ -13,14 +13,17 @@ mod consumer;
 mod error;
 mod instance;
 mod message;
+mod operate;
 mod options;
 mod patience;
 mod producer;
 mod remote;
 mod route;
+mod scan;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use admin::{Admin, BrokerAddress, StoredMessage};
 pub use consumer::{ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer};
@@ -29,3 +32,5 @@ pub use instance::Client;
 pub use message::{Message, ReceivedMessage, SendResult, SendStatus};
 pub use options::ClientOptions;
 pub use producer::{Producer, ProducerOptions};
+pub use scan::{Stretch, StretchStatus};
+pub use upkeep::{ResetOffsets, WritePermission};

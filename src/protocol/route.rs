@@ -40,6 +40,13 @@ impl BrokerData {
     }
 }
 
+impl TopicRouteData {
+    /// The masters' addresses, of the broker names that have one.
+    pub fn masters(&self) -> impl Iterator<Item = &str> {
+        self.broker_datas.iter().filter_map(BrokerData::master)
+    }
+}
+
 /// The queues of a topic on one broker name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

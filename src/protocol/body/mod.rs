@@ -6,11 +6,13 @@
 mod client_tables;
 mod raft_status;
 mod register;
+mod running_info;
 mod stats;
 mod upkeep;
 
 pub use client_tables::*;
 pub use raft_status::*;
 pub use register::*;
+pub use running_info::*;
 pub use stats::*;
 pub use upkeep::*;

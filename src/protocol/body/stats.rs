@@ -144,6 +144,23 @@ impl ConsumeStatsList {
         out.extend_from_slice(br#","totalInflightDiff":0}"#);
         Bytes::from(out)
     }
+
+    /// Reads what a broker answered.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Read {
+            broker_addr: String,
+            consume_stats_list: Vec<BTreeMap<String, Vec<ConsumeStats>>>,
+            total_diff: i64,
+        }
+        let read: Read = fastjson::decode(body, "consumption statistics of all groups")?;
+        let groups = read.consume_stats_list.into_iter().flatten().collect();
+        Ok(ConsumeStatsList { broker_addr: read.broker_addr, groups, total_diff: read.total_diff })
+    }
 }
 
 /// Of one span in [`BrokerStatsData`].
@@ -277,6 +294,7 @@ mod tests {
         let groups = format!(r#"[{{"g":[{one},{one}]}},{{"h":[{one}]}}]"#);
         let text = String::from_utf8(list.encode().to_vec()).unwrap();
         assert!(text.contains(&groups), "{text}");
+        assert_eq!(ConsumeStatsList::decode(text.as_bytes()).unwrap(), list);
     }
 
     #[test]
