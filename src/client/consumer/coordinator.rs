@@ -1,12 +1,14 @@
 //! Shares the group's queues out and commits offsets.
 //!
 //! Invariant: one puller a queue; a queue that goes to another member has its offset committed
-//! before its puller is forgotten, and nothing of it is committed afterwards.
+//! before its puller is forgotten, and nothing of it is committed afterwards. In order, a queue has a
+//! puller only while it is locked, and is unlocked only behind the last call of its listener.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -17,6 +19,8 @@ use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 
 use super::allocate::averagely;
+use super::in_order::Line;
+use super::locks;
 use super::puller::Puller;
 use super::{ClientError, Shared};
 use crate::client::remote::Ask;
@@ -31,6 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
     let mut pullers = BTreeMap::new();
     let mut next_round = Instant::now();
     let mut next_commit = next_round + shared.options.commit_interval;
+    let mut next_renewal = next_round;
     for topic in shared.subscriptions.keys() {
         // The rounds below look again; what matters is that the heartbeat knows whom to tell.
         let _ = shared.client.shared.routes.for_reading(topic).await;
@@ -46,16 +51,23 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
                 commit(&shared, &pullers).await;
                 next_commit = Instant::now() + shared.options.commit_interval;
             }
+            () = sleep_until(next_renewal), if shared.locks() => {
+                let (wait, lost) = locks::renew(&shared, &mut pullers).await;
+                next_renewal = Instant::now() + wait;
+                if lost {
+                    next_round = Instant::now();
+                }
+            }
             () = sleep_until(next_round) => {
                 let settled = rebalance(&shared, &mut pullers).await;
-                let wait = if settled { shared.options.rebalance_interval } else { ROUND_RETRY };
-                next_round = Instant::now() + wait;
+                next_round = Instant::now() + round_pause(&shared, settled);
             }
         }
     };
     let pulling: Vec<Arc<Puller>> = pullers.values().cloned().collect();
     pulling.iter().for_each(|puller| puller.stop_pulling());
-    if orderly {
+    // Whoever has the queue next begins behind the last call, even when this consumer was dropped.
+    if orderly || shared.locks() {
         let all_idle = async {
             for puller in &pulling {
                 puller.idle().await;
@@ -64,14 +76,27 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
         if timeout(shared.options.shutdown_timeout, all_idle).await.is_err() {
             tracing::warn!(group = shared.options.group, "listeners still busy at shutdown");
         }
+    }
+    if orderly {
         commit(&shared, &pullers).await;
+        if shared.locks() {
+            let given_back = std::mem::take(&mut pullers)
+                .into_iter()
+                .map(|(queue, puller)| locks::give_back(shared.clone(), queue, puller));
+            // A listener that is still busy keeps its lock: it ends with the lease.
+            let _ = timeout(shared.options.shutdown_timeout, join_all(given_back)).await;
+        }
     }
     pulling.iter().for_each(|puller| puller.abandon());
     shared.client.remove_consumer(&shared.options.group);
     shared.client.unregister(None, Some(&shared.options.group)).await;
 }
 
-type Pullers = BTreeMap<MessageQueue, Arc<Puller>>;
+fn round_pause(shared: &Shared, settled: bool) -> Duration {
+    if settled { shared.options.rebalance_interval } else { ROUND_RETRY }
+}
+
+pub(super) type Pullers = BTreeMap<MessageQueue, Arc<Puller>>;
 
 /// One round over every topic. `false` if it should be repeated soon.
 async fn rebalance(shared: &Arc<Shared>, pullers: &mut Pullers) -> bool {
@@ -116,16 +141,48 @@ async fn rebalance_topic(
     for queue in lost {
         let Some(puller) = pullers.remove(&queue) else { continue };
         puller.stop_pulling();
-        commit_one(shared, &queue, &puller).await;
-        puller.abandon();
         tracing::debug!(?queue, "queue given up");
-    }
-    let mut complete = true;
-    for queue in mine {
-        if pullers.contains_key(&queue) {
+        if shared.locks() {
+            tokio::spawn(locks::give_back(shared.clone(), queue, puller));
             continue;
         }
-        match Puller::start(shared, &queue).await {
+        commit_one(shared, &queue, &puller).await;
+        puller.abandon();
+    }
+    let new = mine.into_iter().filter(|queue| !pullers.contains_key(queue)).collect();
+    take(shared, new, pullers).await
+}
+
+/// Begins to consume queues. `false` if one of them cannot be had yet.
+async fn take(
+    shared: &Arc<Shared>,
+    queues: Vec<MessageQueue>,
+    pullers: &mut Pullers,
+) -> Result<bool, ClientError> {
+    let locked = match shared.locks() && !queues.is_empty() {
+        // A queue whose last listener call is not over is not asked for.
+        true => {
+            let free = queues.iter().filter(|queue| shared.turns.free(queue).is_some());
+            Some(locks::lock(shared, free).await)
+        }
+        false => None,
+    };
+    let mut complete = true;
+    for queue in queues {
+        let locked_at = match &locked {
+            Some(locked) if !locked.held.contains(&queue) => {
+                complete = false;
+                continue;
+            }
+            locked => locked.as_ref().map(|locked| locked.asked_at),
+        };
+        let turn = if shared.options.in_order { shared.turns.free(&queue) } else { None };
+        if shared.options.in_order && turn.is_none() {
+            complete = false;
+            continue;
+        }
+        let line = turn.map(|turn| Line::new(turn, locked_at));
+        match Puller::start(shared, &queue, line).await {
             Ok(puller) => {
                 tracing::debug!(?queue, "queue taken");
                 pullers.insert(queue, puller);
@@ -163,7 +220,7 @@ async fn commit(shared: &Shared, pullers: &Pullers) {
     }
 }
 
-async fn commit_one(shared: &Shared, queue: &MessageQueue, puller: &Puller) {
+pub(super) async fn commit_one(shared: &Shared, queue: &MessageQueue, puller: &Puller) {
     let Some(offset) = puller.to_commit() else { return };
     let client = &shared.client.shared;
     let ask = Ask::new(request::UPDATE_CONSUMER_OFFSET)

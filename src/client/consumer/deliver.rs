@@ -48,7 +48,7 @@ async fn consume(shared: Arc<Shared>, puller: Arc<Puller>, mut batch: Arc<[Recei
 }
 
 /// Sends messages back and is done with those that were taken; the others.
-async fn send_back(
+pub(super) async fn send_back(
     shared: &Shared,
     puller: &Puller,
     batch: &[ReceivedMessage],

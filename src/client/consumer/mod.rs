@@ -1,4 +1,4 @@
-//! A push consumer: clustering, concurrent, at least once.
+//! A push consumer: one of its group, concurrent or in order; at least once.
 //!
 //! Three kinds of tasks: the coordinator, which shares the group's queues out and commits offsets;
 //! one puller a queue, which keeps a bounded number of messages in flight; and the listener's calls,
@@ -7,11 +7,14 @@
 //! A message that the listener wants later is sent back: its broker stores it again, for a while out
 //! of sight, in the group's retry topic, to which every consumer of the group subscribes. Until that is
 //! done, the queue's committed offset does not pass it; while no broker takes it back, it is offered
-//! again by this process, after a pause.
+//! again by this process, after a pause. In order, nothing is sent back but what is given up: the
+//! message holds its queue.
 
 mod allocate;
 mod coordinator;
 mod deliver;
+mod in_order;
+mod locks;
 mod process_queue;
 mod puller;
 
@@ -29,6 +32,7 @@ use crate::protocol::heartbeat::{
 };
 use crate::protocol::names;
 
+use self::in_order::Turns;
 use super::error::ClientError;
 use super::instance::Client;
 use super::message::ReceivedMessage;
@@ -79,6 +83,9 @@ pub struct ConsumerOptions {
     pub subscriptions: BTreeMap<String, String>,
     /// Where a new group begins.
     pub consume_from: ConsumeFrom,
+    /// Whether the listener gets a queue's messages one after the other: a message wanted later holds its
+    /// queue until it is consumed, or its attempts are used up and it is in the dead letter topic.
+    pub in_order: bool,
     /// Listener calls at once.
     pub concurrency: usize,
     /// Messages handed to one listener call, at most.
@@ -94,8 +101,8 @@ pub struct ConsumerOptions {
     /// Whether messages wanted later are sent back. Otherwise this process offers them again, for as
     /// long as it takes.
     pub send_back: bool,
-    /// Attempts that a message which is sent back has after its first one; none lets the group's
-    /// settings say.
+    /// Attempts that a message has after its first one; none lets the group's settings say, and is
+    /// without limit in order.
     pub max_reconsume_times: Option<i32>,
     /// Before messages wanted later are offered again by this process.
     pub later_pause: Duration,
@@ -116,6 +123,7 @@ impl ConsumerOptions {
             group: group.into(),
             subscriptions: BTreeMap::new(),
             consume_from: ConsumeFrom::Last,
+            in_order: false,
             concurrency: 20,
             consume_batch_max: 1,
             pull_batch_max: 32,
@@ -152,6 +160,50 @@ struct Shared {
     listener: Box<Listener>,
     /// Listener calls that may still begin.
     permits: Arc<Semaphore>,
+    /// Who may call the listener in order.
+    turns: Turns,
+}
+
+impl Shared {
+    /// Everything a coordinator needs; the group is known to the client from here on.
+    fn join<L, F>(
+        client: &Client,
+        options: ConsumerOptions,
+        consume_type: ConsumeType,
+        listener: L,
+    ) -> Result<Shared, ClientError>
+    where
+        L: Fn(Arc<[ReceivedMessage]>) -> F + Send + Sync + 'static,
+        F: Future<Output = ConsumeResult> + Send + 'static,
+    {
+        let has_retry_topic = consume_type == ConsumeType::Passively;
+        let subscriptions = subscriptions(&options, has_retry_topic)?;
+        client.add_consumer(ConsumerData {
+            consume_from_where: match options.consume_from {
+                ConsumeFrom::Last => ConsumeFromWhere::LastOffset,
+                ConsumeFrom::First => ConsumeFromWhere::FirstOffset,
+                ConsumeFrom::Timestamp(_) => ConsumeFromWhere::Timestamp,
+            },
+            consume_type,
+            group_name: options.group.clone(),
+            message_model: MessageModel::Clustering,
+            subscription_data_set: subscriptions.values().cloned().collect(),
+            unit_mode: false,
+        })?;
+        Ok(Shared {
+            client: client.clone(),
+            permits: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            listener: Box::new(move |messages| Box::pin(listener(messages))),
+            subscriptions,
+            turns: Turns::default(),
+            options,
+        })
+    }
+
+    /// Whether a queue is consumed only while it is locked.
+    fn locks(&self) -> bool {
+        self.options.in_order
+    }
 }
 
 /// A push consumer. Stops when dropped; [`PushConsumer::shutdown`] also commits what was consumed.
@@ -174,28 +226,9 @@ impl PushConsumer {
         L: Fn(Arc<[ReceivedMessage]>) -> F + Send + Sync + 'static,
         F: Future<Output = ConsumeResult> + Send + 'static,
     {
-        let subscriptions = subscriptions(&options)?;
-        client.add_consumer(ConsumerData {
-            consume_from_where: match options.consume_from {
-                ConsumeFrom::Last => ConsumeFromWhere::LastOffset,
-                ConsumeFrom::First => ConsumeFromWhere::FirstOffset,
-                ConsumeFrom::Timestamp(_) => ConsumeFromWhere::Timestamp,
-            },
-            consume_type: ConsumeType::Passively,
-            group_name: options.group.clone(),
-            message_model: MessageModel::Clustering,
-            subscription_data_set: subscriptions.values().cloned().collect(),
-            unit_mode: false,
-        })?;
-        let shared = Arc::new(Shared {
-            client: client.clone(),
-            permits: Arc::new(Semaphore::new(options.concurrency.max(1))),
-            listener: Box::new(move |messages| Box::pin(listener(messages))),
-            subscriptions,
-            options,
-        });
+        let shared = Shared::join(client, options, ConsumeType::Passively, listener)?;
         let (stop, stopped) = oneshot::channel();
-        let coordinator = tokio::spawn(coordinator::run(shared, stopped));
+        let coordinator = tokio::spawn(coordinator::run(Arc::new(shared), stopped));
         Ok(PushConsumer { stop: Some(stop), coordinator })
     }
 
@@ -213,6 +246,7 @@ impl PushConsumer {
 
 fn subscriptions(
     options: &ConsumerOptions,
+    has_retry_topic: bool,
 ) -> Result<BTreeMap<String, SubscriptionData>, ClientError> {
     let illegal = |error: String| ClientError::IllegalArgument(error);
     names::validate_group(&options.group).map_err(|error| illegal(error.to_string()))?;
@@ -223,7 +257,8 @@ fn subscriptions(
     let mut subscriptions = BTreeMap::new();
     let retry_topic = names::retry_topic(&options.group);
     let given = options.subscriptions.iter().map(|(topic, e)| (topic.clone(), e.as_str()));
-    for (topic, expression) in given.chain([(retry_topic, "*")]) {
+    let retried = has_retry_topic.then_some((retry_topic, "*"));
+    for (topic, expression) in given.chain(retried) {
         let data = SubscriptionData::from_tags(topic.clone(), expression, version);
         subscriptions.insert(topic, data.map_err(|error| illegal(error.to_string()))?);
     }

@@ -56,6 +56,11 @@ impl ProcessQueue {
         }
     }
 
+    /// Whether this message is still to be consumed.
+    pub(super) fn is_in_flight(&self, offset: i64) -> bool {
+        self.in_flight.contains_key(&offset)
+    }
+
     /// Where the next pull starts.
     pub(super) fn next_offset(&self) -> i64 {
         self.next_offset

@@ -17,6 +17,7 @@ use crate::protocol::queue::MessageQueue;
 use crate::protocol::record::records;
 use crate::protocol::sysflag::pull;
 
+use super::in_order::{self, Line};
 use super::process_queue::ProcessQueue;
 use super::{ClientError, ConsumeFrom, Shared, deliver};
 use crate::client::message::ReceivedMessage;
@@ -35,6 +36,8 @@ const ANSWER_GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Puller {
     pub(super) queue: MessageQueue,
     state: Mutex<ProcessQueue>,
+    /// Of a consumer in order.
+    pub(super) line: Option<Line>,
     /// Something was consumed, or the puller was told to stop.
     progress: Notify,
     stopped: AtomicBool,
@@ -46,6 +49,7 @@ impl Puller {
     pub(super) async fn start(
         shared: &Arc<Shared>,
         queue: &MessageQueue,
+        line: Option<Line>,
     ) -> Result<Arc<Puller>, ClientError> {
         let state = match stored_offset(shared, queue).await? {
             Some(offset) => ProcessQueue::new(offset, Some(offset)),
@@ -54,11 +58,15 @@ impl Puller {
         let puller = Arc::new(Puller {
             queue: queue.clone(),
             state: Mutex::new(state),
+            line,
             progress: Notify::new(),
             stopped: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         });
         tokio::spawn(pull_loop(shared.clone(), puller.clone()));
+        if puller.line.is_some() {
+            tokio::spawn(in_order::consume(shared.clone(), puller.clone()));
+        }
         Ok(puller)
     }
 
@@ -68,6 +76,7 @@ impl Puller {
         // One permit for the pull loop, stored if it is not waiting now.
         self.progress.notify_one();
         self.progress.notify_waiters();
+        self.line.iter().for_each(Line::wake);
     }
 
     /// The queue is not this member's any more: what is in flight is not offered again.
@@ -84,8 +93,12 @@ impl Puller {
         self.abandoned.load(Ordering::Acquire)
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until no listener is busy with its messages.
     pub(super) async fn idle(&self) {
+        if let Some(line) = &self.line {
+            drop(line.turn().await);
+            return;
+        }
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -97,9 +110,15 @@ impl Puller {
         }
     }
 
-    /// An offset that the broker does not know yet.
+    /// An offset that the broker does not know yet; none while the queue may be another's.
     pub(super) fn to_commit(&self) -> Option<i64> {
-        self.state.lock().to_commit()
+        let is_ours = self.line.as_ref().is_none_or(Line::holds);
+        self.state.lock().to_commit().filter(|_| is_ours)
+    }
+
+    /// Whether a message is still to be consumed.
+    pub(super) fn is_in_flight(&self, offset: i64) -> bool {
+        self.state.lock().is_in_flight(offset)
     }
 
     /// The broker knows this offset.
@@ -134,7 +153,7 @@ impl Puller {
         }
     }
 
-    async fn until_stopped(&self) {
+    pub(super) async fn until_stopped(&self) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -188,8 +207,8 @@ async fn pull_once(shared: &Arc<Shared>, puller: &Arc<Puller>) -> Result<(), Cli
     let queue = &puller.queue;
     let subscription = &shared.subscriptions[&queue.topic];
     let (offset, commit) = {
-        let state = puller.state.lock();
-        (state.next_offset(), state.to_commit())
+        let to_commit = puller.to_commit();
+        (puller.state.lock().next_offset(), to_commit)
     };
     let flags = pull::SUSPEND | if commit.is_some() { pull::COMMIT_OFFSET } else { 0 };
     let ask = Ask::new(request::PULL_MESSAGE)
@@ -228,6 +247,7 @@ fn take_answer(
     if answer.code() == response::PULL_OFFSET_MOVED {
         tracing::warn!(queue = ?puller.queue, asked, next, "the broker moved the offset");
         puller.state.lock().moved(next);
+        puller.line.iter().for_each(Line::clear);
         puller.progress.notify_waiters();
         return Ok(());
     }
@@ -246,7 +266,10 @@ fn take_answer(
     }
     let held = wanted.iter().map(|message| (message.queue_offset, message.body.len()));
     puller.state.lock().pulled(held, next);
-    deliver::messages(shared, puller, wanted);
+    match &puller.line {
+        Some(line) => line.push(wanted),
+        None => deliver::messages(shared, puller, wanted),
+    }
     Ok(())
 }
 
