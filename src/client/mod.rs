@@ -34,3 +34,5 @@ pub use options::ClientOptions;
 pub use producer::{Producer, ProducerOptions};
 pub use scan::{Stretch, StretchStatus};
 pub use upkeep::{ResetOffsets, WritePermission};
+
+pub use crate::protocol::heartbeat::MessageModel;

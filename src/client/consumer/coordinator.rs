@@ -124,13 +124,17 @@ async fn rebalance_topic(
 ) -> Result<bool, ClientError> {
     let client = &shared.client;
     let route = client.shared.routes.for_reading(topic).await?;
-    let members = members(shared, topic).await?;
-    if !members.iter().any(|member| member == client.client_id()) {
-        // Whoever answered has not heard of us: our queues stay ours until it has.
-        client.heartbeat().await;
-        return Ok(false);
-    }
-    let mine = averagely(&route.subscribe, &members, client.client_id());
+    let mine = if shared.is_broadcast() {
+        route.subscribe.clone()
+    } else {
+        let members = members(shared, topic).await?;
+        if !members.iter().any(|member| member == client.client_id()) {
+            // Whoever answered has not heard of us: our queues stay ours until it has.
+            client.heartbeat().await;
+            return Ok(false);
+        }
+        averagely(&route.subscribe, &members, client.client_id())
+    };
     let lost: Vec<MessageQueue> = pullers
         .iter()
         .filter(|(queue, puller)| {
@@ -218,10 +222,18 @@ async fn commit(shared: &Shared, pullers: &Pullers) {
     for (queue, puller) in pullers {
         commit_one(shared, queue, puller).await;
     }
+    if let Some(local) = &shared.local_offsets {
+        local.store();
+    }
 }
 
 pub(super) async fn commit_one(shared: &Shared, queue: &MessageQueue, puller: &Puller) {
     let Some(offset) = puller.to_commit() else { return };
+    if let Some(local) = &shared.local_offsets {
+        local.set(queue, offset);
+        puller.committed(offset);
+        return;
+    }
     let client = &shared.client.shared;
     let ask = Ask::new(request::UPDATE_CONSUMER_OFFSET)
         .with("consumerGroup", &shared.options.group)

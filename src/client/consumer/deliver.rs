@@ -36,6 +36,11 @@ async fn consume(shared: Arc<Shared>, puller: Arc<Puller>, mut batch: Arc<[Recei
             (shared.listener)(batch.clone()).await
         };
         let Some(delay_level) = result.delay_level() else { break };
+        if shared.is_broadcast() {
+            // The retry topic is the whole group's, and the others may have consumed it.
+            tracing::warn!(queue = ?puller.queue, offset = batch[0].queue_offset, "not consumed, skipped");
+            break;
+        }
         if shared.options.send_back {
             batch = send_back(&shared, &puller, &batch, delay_level).await;
             if batch.is_empty() {

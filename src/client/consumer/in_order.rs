@@ -167,7 +167,10 @@ async fn left(
         result == ConsumeResult::GiveUp || message.reconsume_times >= attempts_max
     };
     let (given_up, mut left): (Vec<_>, Vec<_>) = batch.into_iter().partition(given_up);
-    if shared.options.send_back {
+    if shared.is_broadcast() {
+        // There is no dead letter topic for one of many.
+        puller.consumed(&given_up);
+    } else if shared.options.send_back {
         let refused = deliver::send_back(shared, puller, &given_up, GIVE_UP_LEVEL).await;
         left.extend_from_slice(&refused);
     } else {

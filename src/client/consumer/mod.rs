@@ -1,4 +1,5 @@
-//! A push consumer: one of its group, concurrent or in order; at least once.
+//! A push consumer: concurrent or in order, one of its group or, broadcast, each by itself; at least
+//! once.
 //!
 //! Three kinds of tasks: the coordinator, which shares the group's queues out and commits offsets;
 //! one puller a queue, which keeps a bounded number of messages in flight; and the listener's calls,
@@ -9,17 +10,22 @@
 //! done, the queue's committed offset does not pass it; while no broker takes it back, it is offered
 //! again by this process, after a pause. In order, nothing is sent back but what is given up: the
 //! message holds its queue.
+//!
+//! Broadcast, each member consumes every queue, keeps its offsets in a file of its own, and skips what
+//! its listener refuses.
 
 mod allocate;
 mod coordinator;
 mod deliver;
 mod in_order;
+mod local_offsets;
 mod locks;
 mod process_queue;
 mod puller;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +39,7 @@ use crate::protocol::heartbeat::{
 use crate::protocol::names;
 
 use self::in_order::Turns;
+use self::local_offsets::LocalOffsets;
 use super::error::ClientError;
 use super::instance::Client;
 use super::message::ReceivedMessage;
@@ -83,9 +90,14 @@ pub struct ConsumerOptions {
     pub subscriptions: BTreeMap<String, String>,
     /// Where a new group begins.
     pub consume_from: ConsumeFrom,
+    /// Whether a message goes to one member of the group, or to each.
+    pub model: MessageModel,
     /// Whether the listener gets a queue's messages one after the other: a message wanted later holds its
     /// queue until it is consumed, or its attempts are used up and it is in the dead letter topic.
     pub in_order: bool,
+    /// Below it, broadcast consumers keep their offsets, by instance name and group: each process
+    /// needs an instance name that is its own and stays.
+    pub offsets_directory: PathBuf,
     /// Listener calls at once.
     pub concurrency: usize,
     /// Messages handed to one listener call, at most.
@@ -123,7 +135,9 @@ impl ConsumerOptions {
             group: group.into(),
             subscriptions: BTreeMap::new(),
             consume_from: ConsumeFrom::Last,
+            model: MessageModel::Clustering,
             in_order: false,
+            offsets_directory: default_offsets_directory(),
             concurrency: 20,
             consume_batch_max: 1,
             pull_batch_max: 32,
@@ -148,6 +162,11 @@ impl ConsumerOptions {
     }
 }
 
+fn default_offsets_directory() -> PathBuf {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    Path::new(&home).join(".rocketmq_offsets")
+}
+
 type Listening = Pin<Box<dyn Future<Output = ConsumeResult> + Send>>;
 type Listener = dyn Fn(Arc<[ReceivedMessage]>) -> Listening + Send + Sync;
 
@@ -162,6 +181,8 @@ struct Shared {
     permits: Arc<Semaphore>,
     /// Who may call the listener in order.
     turns: Turns,
+    /// Of a broadcast consumer.
+    local_offsets: Option<LocalOffsets>,
 }
 
 impl Shared {
@@ -176,8 +197,16 @@ impl Shared {
         L: Fn(Arc<[ReceivedMessage]>) -> F + Send + Sync + 'static,
         F: Future<Output = ConsumeResult> + Send + 'static,
     {
-        let has_retry_topic = consume_type == ConsumeType::Passively;
+        let has_retry_topic =
+            options.model == MessageModel::Clustering && consume_type == ConsumeType::Passively;
         let subscriptions = subscriptions(&options, has_retry_topic)?;
+        let local_offsets = match options.model {
+            MessageModel::Broadcasting => {
+                let instance = &client.shared.options.instance_name;
+                Some(LocalOffsets::open(&options.offsets_directory, instance, &options.group)?)
+            }
+            MessageModel::Clustering => None,
+        };
         client.add_consumer(ConsumerData {
             consume_from_where: match options.consume_from {
                 ConsumeFrom::Last => ConsumeFromWhere::LastOffset,
@@ -186,7 +215,7 @@ impl Shared {
             },
             consume_type,
             group_name: options.group.clone(),
-            message_model: MessageModel::Clustering,
+            message_model: options.model,
             subscription_data_set: subscriptions.values().cloned().collect(),
             unit_mode: false,
         })?;
@@ -196,13 +225,18 @@ impl Shared {
             listener: Box::new(move |messages| Box::pin(listener(messages))),
             subscriptions,
             turns: Turns::default(),
+            local_offsets,
             options,
         })
     }
 
+    fn is_broadcast(&self) -> bool {
+        self.options.model == MessageModel::Broadcasting
+    }
+
     /// Whether a queue is consumed only while it is locked.
     fn locks(&self) -> bool {
-        self.options.in_order
+        self.options.in_order && !self.is_broadcast()
     }
 }
 
@@ -257,6 +291,7 @@ fn subscriptions(
     let mut subscriptions = BTreeMap::new();
     let retry_topic = names::retry_topic(&options.group);
     let given = options.subscriptions.iter().map(|(topic, e)| (topic.clone(), e.as_str()));
+    // What is sent back comes to one member, so it is of no use to a broadcast consumer.
     let retried = has_retry_topic.then_some((retry_topic, "*"));
     for (topic, expression) in given.chain(retried) {
         let data = SubscriptionData::from_tags(topic.clone(), expression, version);

@@ -207,7 +207,7 @@ async fn pull_once(shared: &Arc<Shared>, puller: &Arc<Puller>) -> Result<(), Cli
     let queue = &puller.queue;
     let subscription = &shared.subscriptions[&queue.topic];
     let (offset, commit) = {
-        let to_commit = puller.to_commit();
+        let to_commit = puller.to_commit().filter(|_| !shared.is_broadcast());
         (puller.state.lock().next_offset(), to_commit)
     };
     let flags = pull::SUSPEND | if commit.is_some() { pull::COMMIT_OFFSET } else { 0 };
@@ -275,6 +275,9 @@ fn take_answer(
 
 /// The offset the group has stored for the queue.
 async fn stored_offset(shared: &Shared, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
+    if let Some(local) = &shared.local_offsets {
+        return Ok(local.get(queue));
+    }
     let ask = queue_ask(request::QUERY_CONSUMER_OFFSET, queue)
         .with("consumerGroup", &shared.options.group)
         .with("setZeroIfNotFound", false);
