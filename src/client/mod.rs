@@ -26,7 +26,9 @@ mod tests;
 mod upkeep;
 
 pub use admin::{Admin, BrokerAddress, StoredMessage};
-pub use consumer::{ConsumeFrom, ConsumeResult, ConsumerOptions, PushConsumer};
+pub use consumer::{
+    ConsumeFrom, ConsumeResult, ConsumerOptions, LitePullConsumer, LitePullOptions, PushConsumer,
+};
 pub use error::ClientError;
 pub use instance::Client;
 pub use message::{Message, ReceivedMessage, SendResult, SendStatus};

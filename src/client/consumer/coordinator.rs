@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::protocol::body::ConsumerIdList;
@@ -19,6 +19,7 @@ use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 
 use super::allocate::averagely;
+use super::control::{self, Control};
 use super::in_order::Line;
 use super::locks;
 use super::puller::Puller;
@@ -29,7 +30,11 @@ use crate::client::remote::Ask;
 const ROUND_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop, or until the consumer is dropped.
-pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut stop: oneshot::Receiver<()>,
+    mut controls: mpsc::Receiver<Control>,
+) {
     let mut notices = shared.client.rebalance_notices();
     let mut routes = shared.client.shared.routes.changes();
     let mut pullers = BTreeMap::new();
@@ -45,10 +50,19 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
         tokio::select! {
             biased;
             stopped = &mut stop => break stopped.is_ok(),
+            Some(control) = controls.recv() => {
+                if let Some(done) = control::obey(&shared, &mut pullers, control).await {
+                    let settled = rebalance(&shared, &mut pullers).await;
+                    next_round = Instant::now() + round_pause(&shared, settled);
+                    let _ = done.send(());
+                }
+            }
             Ok(()) = notices.changed() => next_round = Instant::now(),
             Ok(()) = routes.changed() => next_round = Instant::now(),
             () = sleep_until(next_commit) => {
-                commit(&shared, &pullers).await;
+                if shared.auto_commit {
+                    commit(&shared, &pullers).await;
+                }
                 next_commit = Instant::now() + shared.options.commit_interval;
             }
             () = sleep_until(next_renewal), if shared.locks() => {
@@ -67,7 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
     let pulling: Vec<Arc<Puller>> = pullers.values().cloned().collect();
     pulling.iter().for_each(|puller| puller.stop_pulling());
     // Whoever has the queue next begins behind the last call, even when this consumer was dropped.
-    if orderly || shared.locks() {
+    if shared.buffer.is_none() && (orderly || shared.locks()) {
         let all_idle = async {
             for puller in &pulling {
                 puller.idle().await;
@@ -77,7 +91,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
             tracing::warn!(group = shared.options.group, "listeners still busy at shutdown");
         }
     }
-    if orderly {
+    if orderly && shared.auto_commit {
         commit(&shared, &pullers).await;
         if shared.locks() {
             let given_back = std::mem::take(&mut pullers)
@@ -124,7 +138,9 @@ async fn rebalance_topic(
 ) -> Result<bool, ClientError> {
     let client = &shared.client;
     let route = client.shared.routes.for_reading(topic).await?;
-    let mine = if shared.is_broadcast() {
+    let mine = if let Some(assigned) = &shared.assigned {
+        assigned.lock().iter().filter(|queue| queue.topic == topic).cloned().collect()
+    } else if shared.is_broadcast() {
         route.subscribe.clone()
     } else {
         let members = members(shared, topic).await?;
@@ -150,8 +166,10 @@ async fn rebalance_topic(
             tokio::spawn(locks::give_back(shared.clone(), queue, puller));
             continue;
         }
-        commit_one(shared, &queue, &puller).await;
-        puller.abandon();
+        if shared.auto_commit {
+            commit_one(shared, &queue, &puller).await;
+        }
+        shared.abandon(&puller);
     }
     let new = mine.into_iter().filter(|queue| !pullers.contains_key(queue)).collect();
     take(shared, new, pullers).await
@@ -186,7 +204,7 @@ async fn take(
             continue;
         }
         let line = turn.map(|turn| Line::new(turn, locked_at));
-        match Puller::start(shared, &queue, line).await {
+        match Puller::start(shared, &queue, line, None).await {
             Ok(puller) => {
                 tracing::debug!(?queue, "queue taken");
                 pullers.insert(queue, puller);
@@ -218,7 +236,7 @@ async fn members(shared: &Shared, topic: &str) -> Result<Vec<String>, ClientErro
     Err(last)
 }
 
-async fn commit(shared: &Shared, pullers: &Pullers) {
+pub(super) async fn commit(shared: &Shared, pullers: &Pullers) {
     for (queue, puller) in pullers {
         commit_one(shared, queue, puller).await;
     }

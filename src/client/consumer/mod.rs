@@ -11,35 +11,47 @@
 //! again by this process, after a pause. In order, nothing is sent back but what is given up: the
 //! message holds its queue.
 //!
+//! Or there is no listener: the application polls, see [`LitePullConsumer`].
+//!
 //! Broadcast, each member consumes every queue, keeps its offsets in a file of its own, and skips what
 //! its listener refuses.
 
 mod allocate;
+mod buffer;
+mod control;
 mod coordinator;
 mod deliver;
 mod in_order;
+mod lite_pull;
 mod local_offsets;
 mod locks;
 mod process_queue;
 mod puller;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
 use crate::protocol::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
 };
 use crate::protocol::names;
+use crate::protocol::queue::MessageQueue;
 
+pub use self::lite_pull::{LitePullConsumer, LitePullOptions};
+
+use self::buffer::Buffer;
+use self::control::Control;
 use self::in_order::Turns;
 use self::local_offsets::LocalOffsets;
+use self::puller::Puller;
 use super::error::ClientError;
 use super::instance::Client;
 use super::message::ReceivedMessage;
@@ -162,6 +174,11 @@ impl ConsumerOptions {
     }
 }
 
+/// A listener has no questions.
+fn nobody_asks() -> mpsc::Receiver<Control> {
+    mpsc::channel(1).1
+}
+
 fn default_offsets_directory() -> PathBuf {
     let home = std::env::var_os("HOME").unwrap_or_default();
     Path::new(&home).join(".rocketmq_offsets")
@@ -183,6 +200,12 @@ struct Shared {
     turns: Turns,
     /// Of a broadcast consumer.
     local_offsets: Option<LocalOffsets>,
+    /// Of a consumer that is polled: where its messages wait.
+    buffer: Option<Arc<Buffer>>,
+    /// Whether offsets are committed without being asked to.
+    auto_commit: bool,
+    /// The queues to consume, where the application says so.
+    assigned: Option<Mutex<BTreeSet<MessageQueue>>>,
 }
 
 impl Shared {
@@ -226,8 +249,17 @@ impl Shared {
             subscriptions,
             turns: Turns::default(),
             local_offsets,
+            buffer: None,
+            auto_commit: true,
+            assigned: None,
             options,
         })
+    }
+
+    /// The puller's queue is consumed by it no more.
+    fn abandon(&self, puller: &Arc<Puller>) {
+        puller.abandon();
+        self.buffer.iter().for_each(|buffer| buffer.forget(puller));
     }
 
     fn is_broadcast(&self) -> bool {
@@ -262,7 +294,7 @@ impl PushConsumer {
     {
         let shared = Shared::join(client, options, ConsumeType::Passively, listener)?;
         let (stop, stopped) = oneshot::channel();
-        let coordinator = tokio::spawn(coordinator::run(Arc::new(shared), stopped));
+        let coordinator = tokio::spawn(coordinator::run(Arc::new(shared), stopped, nobody_asks()));
         Ok(PushConsumer { stop: Some(stop), coordinator })
     }
 

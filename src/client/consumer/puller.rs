@@ -45,15 +45,19 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    /// Finds out where to begin and starts pulling.
+    /// Starts pulling, from an offset or where the group is.
     pub(super) async fn start(
         shared: &Arc<Shared>,
         queue: &MessageQueue,
         line: Option<Line>,
+        offset: Option<i64>,
     ) -> Result<Arc<Puller>, ClientError> {
-        let state = match stored_offset(shared, queue).await? {
-            Some(offset) => ProcessQueue::new(offset, Some(offset)),
-            None => ProcessQueue::new(first_offset(shared, queue).await?, None),
+        let state = match offset {
+            Some(offset) => ProcessQueue::new(offset, None),
+            None => match stored_offset(shared, queue).await? {
+                Some(offset) => ProcessQueue::new(offset, Some(offset)),
+                None => ProcessQueue::new(first_offset(shared, queue).await?, None),
+            },
         };
         let puller = Arc::new(Puller {
             queue: queue.clone(),
@@ -207,11 +211,19 @@ async fn pull_once(shared: &Arc<Shared>, puller: &Arc<Puller>) -> Result<(), Cli
     let queue = &puller.queue;
     let subscription = &shared.subscriptions[&queue.topic];
     let (offset, commit) = {
-        let to_commit = puller.to_commit().filter(|_| !shared.is_broadcast());
+        let by_pulls = !shared.is_broadcast() && shared.buffer.is_none();
+        let to_commit = puller.to_commit().filter(|_| by_pulls);
         (puller.state.lock().next_offset(), to_commit)
     };
-    let flags = pull::SUSPEND | if commit.is_some() { pull::COMMIT_OFFSET } else { 0 };
-    let ask = Ask::new(request::PULL_MESSAGE)
+    let mut flags = pull::SUSPEND | if commit.is_some() { pull::COMMIT_OFFSET } else { 0 };
+    let mut code = request::PULL_MESSAGE;
+    if shared.buffer.is_some() {
+        // Brokers need not know what such a consumer subscribes to.
+        code = request::LITE_PULL_MESSAGE;
+        flags |= pull::SUBSCRIPTION | pull::LITE_PULL;
+    }
+    let ask = Ask::new(code)
+        .with_some("subscription", shared.buffer.as_ref().map(|_| &subscription.sub_string))
         .with("consumerGroup", &shared.options.group)
         .with("topic", &queue.topic)
         .with("queueId", queue.queue_id)
@@ -266,15 +278,19 @@ fn take_answer(
     }
     let held = wanted.iter().map(|message| (message.queue_offset, message.body.len()));
     puller.state.lock().pulled(held, next);
-    match &puller.line {
-        Some(line) => line.push(wanted),
-        None => deliver::messages(shared, puller, wanted),
+    match (&puller.line, &shared.buffer) {
+        (Some(line), _) => line.push(wanted),
+        (None, Some(buffer)) => buffer.push(puller, wanted),
+        (None, None) => deliver::messages(shared, puller, wanted),
     }
     Ok(())
 }
 
 /// The offset the group has stored for the queue.
-async fn stored_offset(shared: &Shared, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
+pub(super) async fn stored_offset(
+    shared: &Shared,
+    queue: &MessageQueue,
+) -> Result<Option<i64>, ClientError> {
     if let Some(local) = &shared.local_offsets {
         return Ok(local.get(queue));
     }
@@ -290,15 +306,35 @@ async fn stored_offset(shared: &Shared, queue: &MessageQueue) -> Result<Option<i
 
 /// Where a group begins that has none. Retried messages are never skipped.
 async fn first_offset(shared: &Shared, queue: &MessageQueue) -> Result<i64, ClientError> {
-    let from = shared.options.consume_from;
-    let ask = match from {
-        _ if names::is_retry_topic(&queue.topic) => queue_ask(request::GET_MIN_OFFSET, queue),
-        ConsumeFrom::Last => queue_ask(request::GET_MAX_OFFSET, queue),
-        ConsumeFrom::First => queue_ask(request::GET_MIN_OFFSET, queue),
-        ConsumeFrom::Timestamp(time) => {
-            queue_ask(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).with("timestamp", time)
-        }
-    };
+    match shared.options.consume_from {
+        _ if names::is_retry_topic(&queue.topic) => min_offset(shared, queue).await,
+        ConsumeFrom::Last => max_offset(shared, queue).await,
+        ConsumeFrom::First => min_offset(shared, queue).await,
+        ConsumeFrom::Timestamp(time_ms) => offset_at(shared, queue, time_ms).await,
+    }
+}
+
+/// Of the oldest message.
+pub(super) async fn min_offset(shared: &Shared, queue: &MessageQueue) -> Result<i64, ClientError> {
+    an_offset(shared, queue, queue_ask(request::GET_MIN_OFFSET, queue)).await
+}
+
+/// Of the message that comes next.
+pub(super) async fn max_offset(shared: &Shared, queue: &MessageQueue) -> Result<i64, ClientError> {
+    an_offset(shared, queue, queue_ask(request::GET_MAX_OFFSET, queue)).await
+}
+
+/// Of the first message stored at or after a time.
+pub(super) async fn offset_at(
+    shared: &Shared,
+    queue: &MessageQueue,
+    time_ms: i64,
+) -> Result<i64, ClientError> {
+    let ask = queue_ask(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).with("timestamp", time_ms);
+    an_offset(shared, queue, ask).await
+}
+
+async fn an_offset(shared: &Shared, queue: &MessageQueue, ask: Ask) -> Result<i64, ClientError> {
     ask_leader(shared, queue, &ask).await?.success()?.number("offset")
 }
 
