@@ -18,6 +18,7 @@ pub mod namesrv;
 #[cfg(madsim)]
 pub mod observe;
 pub mod process;
+mod progress;
 pub mod protocol;
 // It starts processes; a simulation has none.
 #[cfg(not(madsim))]

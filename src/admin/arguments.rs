@@ -49,6 +49,8 @@ pub enum AdminCommand {
     DeleteTopic(DeleteTopicArgs),
     /// How far consumer groups are behind.
     ConsumerProgress(ConsumerProgressArgs),
+    /// Clusters that have a topic.
+    TopicClusterList(TopicArgs),
     /// Looks a message up by its id.
     QueryMsgById(QueryMsgByIdArgs),
     /// Members of a broker's Raft group: role, term, commit and lag.
@@ -59,6 +61,27 @@ pub enum AdminCommand {
     ///
     /// Exits with 0 when all is well, 1 with warnings, 2 with errors.
     Doctor(DoctorArgs),
+}
+
+impl AdminCommand {
+    /// A name server or, for a command that asks one broker only, that broker.
+    pub(super) fn somebody(&self) -> Option<String> {
+        use AdminCommand as C;
+        let (name_servers, broker) = match self {
+            C::UpdateTopic(a) => (&a.namesrv, &a.broker),
+            C::RaftStatus(a) => (&a.common.namesrv, &a.broker),
+            C::TransferLeader(a) => (&a.common.namesrv, &a.broker),
+            C::Doctor(a) => (&a.common.namesrv, &None),
+            C::ClusterList(a) => (&a.common.namesrv, &None),
+            C::TopicList(a) => (&a.common.namesrv, &None),
+            C::TopicRoute(a) => (&a.common.namesrv, &None),
+            C::TopicStatus(a) | C::TopicClusterList(a) => (&a.common.namesrv, &None),
+            C::DeleteTopic(a) => (&a.common.namesrv, &None),
+            C::ConsumerProgress(a) => (&a.common.namesrv, &None),
+            C::QueryMsgById(a) => (&a.common.namesrv, &None),
+        };
+        name_servers.clone().or_else(|| broker.clone())
+    }
 }
 
 /// Arguments of `doctor`.

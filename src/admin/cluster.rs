@@ -16,7 +16,7 @@ const LOAD: [Column; 12] = [
     left("#Cluster Name", 22),
     left("#Broker Name", 22),
     left("#BID", 4),
-    left("#Addr", 21),
+    left("#Addr", 22).then(1),
     left("#Version", 16),
     right("#InTPS(LOAD)", 16),
     right("#OutTPS(LOAD)", 30),
@@ -29,10 +29,10 @@ const LOAD: [Column; 12] = [
 
 const TOTALS: [Column; 6] = [
     left("#Cluster Name", 16),
-    left("#Broker Name", 32),
-    right("#InTotalYest", 14),
-    right("#OutTotalYest", 14),
-    right("#InTotalToday", 14),
+    left("#Broker Name", 32).then(1),
+    right("#InTotalYest", 14).then(1),
+    right("#OutTotalYest", 14).then(1),
+    right("#InTotalToday", 14).then(1),
     right("#OutTotalToday", 14),
 ];
 
@@ -40,6 +40,7 @@ type Info = BTreeMap<String, String>;
 
 pub(super) async fn list(admin: &Admin, arguments: &ClusterListArgs) -> Result<(), AdminError> {
     loop {
+        admin.renew_patience();
         let silent = list_once(admin, arguments).await?;
         match arguments.interval_seconds {
             Some(seconds) => sleep(Duration::from_secs(seconds.max(1))).await,
@@ -101,8 +102,8 @@ fn load_row(broker: &BrokerAddress, info: &Info) -> Vec<String> {
         let wait = text(&format!("{name}ThreadPoolQueueHeadWaitTimeMills"));
         format!("{},{}ms", or_zero(size), or_zero(wait))
     };
-    let in_tps = format!("{:.2}({})", rate("putTps"), queue("send"));
-    let out_tps = format!("{:.2}({}|{})", rate("getTransferredTps"), queue("pull"), queue("ack"));
+    let in_tps = format!("{:9.2}({})", rate("putTps"), queue("send"));
+    let out_tps = format!("{:9.2}({}|{})", rate("getTransferredTps"), queue("pull"), queue("ack"));
     let timer = format!(
         "{}-{}({:.1}w, {:.1}, {:.1})",
         number("timerReadBehind"),
@@ -181,8 +182,8 @@ mod tests {
         ]);
         let row = load_row(&broker(), &info);
         assert_eq!(row.len(), LOAD.len());
-        assert_eq!(row[5], "12.50(4,2ms)");
-        assert_eq!(row[6], "7.00(0,0ms|0,0ms)");
+        assert_eq!(row[5], "    12.50(4,2ms)");
+        assert_eq!(row[6], "     7.00(0,0ms|0,0ms)");
         assert_eq!((row[10].as_str(), row[11].as_str()), ("0.2500", "true"));
         assert_eq!(
             load_row(&broker(), &Info::new()).len(),

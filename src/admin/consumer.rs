@@ -1,5 +1,6 @@
 //! `consumerProgress`: how far groups are behind.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde_json::json;
@@ -8,10 +9,11 @@ use super::arguments::ConsumerProgressArgs;
 use super::table::{Column, left, render};
 use super::{AdminError, calendar, print};
 use crate::client::{Admin, ClientError};
+use crate::progress;
 use crate::protocol::body::{ConsumeStats, ConsumerConnection, OffsetWrapper};
-use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 use crate::protocol::route::BrokerData;
+use crate::protocol::{names, version};
 
 const QUEUES: [Column; 8] = [
     left("#Topic", 64),
@@ -19,14 +21,15 @@ const QUEUES: [Column; 8] = [
     left("#QID", 4),
     left("#Broker Offset", 20),
     left("#Consumer Offset", 20),
-    left("#Diff", 19),
-    left("#Inflight", 18),
-    left("#LastTime", 19),
+    left("#Diff", 20).then(1),
+    // What follows is one to the right of its title, as in mqadmin.
+    left("#Inflight", 20).then(0),
+    left("#LastTime", 0),
 ];
 const GROUPS: [Column; 7] = [
     left("#Group", 64),
     left("#Count", 6),
-    left("#Version", 23),
+    left("#Version", 24).then(1),
     left("#Type", 5),
     left("#Model", 14),
     left("#TPS", 7),
@@ -92,8 +95,8 @@ async fn group_progress(
                 (offset.broker_offset - offset.consumer_offset).to_string(),
                 inflight_of(offset).to_string(),
                 match offset.last_timestamp {
-                    ..=0 => "N/A".to_owned(),
-                    time => calendar::to_the_second(time),
+                    ..=0 => " N/A".to_owned(),
+                    time => format!(" {}", calendar::to_the_second(time)),
                 },
             ]
         };
@@ -134,14 +137,22 @@ async fn group_progress(
 
 async fn all_groups(admin: &Admin, arguments: &ConsumerProgressArgs) -> Result<(), AdminError> {
     let topics = admin.topics().await?;
-    let groups = topics.iter().filter_map(|topic| names::group_of_retry_topic(topic));
-    let mut listed = Vec::new();
-    for group in groups {
-        match stats(admin, group, arguments.topic.as_deref()).await {
-            Ok((stats, connection)) => listed.push((group, stats, connection)),
-            Err(error) => eprintln!("admin: group {group}: {error}"),
+    let groups: Vec<&str> =
+        topics.iter().filter_map(|topic| names::group_of_retry_topic(topic)).collect();
+    let asked = Cell::new(0);
+    let ask_all = async {
+        let mut listed = Vec::new();
+        for group in &groups {
+            match stats(admin, group, arguments.topic.as_deref()).await {
+                Ok((stats, connection)) => listed.push((*group, stats, connection)),
+                Err(error) => eprintln!("admin: group {group}: {error}"),
+            }
+            asked.set(asked.get() + 1);
         }
-    }
+        listed
+    };
+    let line = || format!("admin: {} of {} groups asked for", asked.get(), groups.len());
+    let listed = progress::during(ask_all, line).await;
     let table = || {
         let row = |(group, stats, connection): &(&str, ConsumeStats, Option<_>)| {
             let (count, version, consume_type, model) = describe(connection.as_ref());
@@ -151,7 +162,7 @@ async fn all_groups(admin: &Admin, arguments: &ConsumerProgressArgs) -> Result<(
                 version,
                 consume_type,
                 model,
-                format!("{:.0}", stats.consume_tps),
+                format!("{:.0}", stats.consume_tps.trunc()),
                 stats.total_diff().to_string(),
             ]
         };
@@ -181,16 +192,16 @@ fn describe(connection: Option<&ConsumerConnection>) -> (String, String, String,
         return ("0".into(), "OFFLINE".into(), String::new(), String::new());
     };
     let version = connection.connection_set.iter().map(|client| client.version).min();
-    let consume_type = match connection.consume_type {
-        ConsumeType::Actively => "PULL",
-        ConsumeType::Passively => "PUSH",
-        ConsumeType::Pop => "POP",
+    let (consume_type, model) = match connection.consume_type {
+        ConsumeType::Actively => ("PULL", ""),
+        ConsumeType::Passively => ("PUSH", connection.message_model.as_str()),
+        ConsumeType::Pop => ("POP", ""),
     };
     (
         connection.connection_set.len().to_string(),
-        version.map(|version| version.to_string()).unwrap_or_default(),
+        version.map(version::description).unwrap_or_default(),
         consume_type.to_owned(),
-        connection.message_model.as_str().to_owned(),
+        model.to_owned(),
     )
 }
 

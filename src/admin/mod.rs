@@ -14,11 +14,15 @@ mod table;
 mod topic;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub use arguments::{AdminArgs, AdminCommand};
 use arguments::{CommonArgs, OutputFormat};
 
 use crate::client::{Admin, Client, ClientError, ClientOptions};
+
+/// For what does not answer, in all: no command hangs over 5 s because brokers are paused.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,40 +77,31 @@ pub fn run(arguments: AdminArgs) -> ExitCode {
 }
 
 async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
-    match &arguments.command {
-        AdminCommand::Doctor(a) => doctor::run(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::ClusterList(a) => cluster::list(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::TopicList(a) => topic::list(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::TopicRoute(a) => topic::route(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::TopicStatus(a) => topic::status(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::UpdateTopic(a) => {
-            let any = a.namesrv.clone().or_else(|| a.broker.clone());
-            topic::update(&connect(&any).await?, a).await
-        }
-        AdminCommand::DeleteTopic(a) => topic::delete(&connect(&a.common.namesrv).await?, a).await,
-        AdminCommand::ConsumerProgress(a) => {
-            consumer::progress(&connect(&a.common.namesrv).await?, a).await
-        }
-        AdminCommand::QueryMsgById(a) => {
-            message::query_by_id(&connect(&a.common.namesrv).await?, a).await
-        }
-        AdminCommand::RaftStatus(a) => {
-            let any = a.common.namesrv.clone().or_else(|| a.broker.clone());
-            raft::status(&connect(&any).await?, a).await
-        }
-        AdminCommand::TransferLeader(a) => {
-            let any = a.common.namesrv.clone().or_else(|| a.broker.clone());
-            raft::transfer_leader(&connect(&any).await?, a).await
-        }
+    use AdminCommand as C;
+    let command = &arguments.command;
+    let admin = &connect(&command.somebody()).await?;
+    match command {
+        C::Doctor(a) => doctor::run(admin, a).await,
+        C::ClusterList(a) => cluster::list(admin, a).await,
+        C::TopicList(a) => topic::list(admin, a).await,
+        C::TopicRoute(a) => topic::route(admin, a).await,
+        C::TopicStatus(a) => topic::status(admin, a).await,
+        C::TopicClusterList(a) => topic::clusters(admin, a).await,
+        C::UpdateTopic(a) => topic::update(admin, a).await,
+        C::DeleteTopic(a) => topic::delete(admin, a).await,
+        C::ConsumerProgress(a) => consumer::progress(admin, a).await,
+        C::QueryMsgById(a) => message::query_by_id(admin, a).await,
+        C::RaftStatus(a) => raft::status(admin, a).await,
+        C::TransferLeader(a) => raft::transfer_leader(admin, a).await,
     }
 }
 
 async fn connect(name_servers: &Option<String>) -> Result<Admin, AdminError> {
     let name_servers = name_servers.as_deref().ok_or(AdminError::NoNameServer)?;
     let mut options = ClientOptions::new(name_servers).with_instance_name("admin");
-    options.request_timeout = std::time::Duration::from_secs(5);
+    options.request_timeout = PATIENCE;
     match Client::start(options).await {
-        Ok(client) => Ok(Admin::new(&client)),
+        Ok(client) => Ok(Admin::for_a_command(&client, PATIENCE)),
         Err(ClientError::NoNameServer) => Err(AdminError::NoNameServer),
         Err(error) => Err(error.into()),
     }

@@ -1,5 +1,6 @@
 //! Commands about topics.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde_json::json;
@@ -7,25 +8,28 @@ use serde_json::json;
 use super::arguments::{
     DeleteTopicArgs, TopicArgs, TopicListArgs, TopicRouteArgs, UpdateTopicArgs,
 };
-use super::table::{Column, left, render, right};
+use super::table::{Column, left, render, rows_of};
 use super::{AdminError, calendar, print};
 use crate::client::{Admin, BrokerAddress, ClientError};
+use crate::progress;
 use crate::protocol::body::TopicOffset;
 use crate::protocol::code::response;
+use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 use crate::protocol::route::{BrokerData, MASTER_ID, TopicRouteData};
 use crate::protocol::topic::TopicConfig;
 
 const LIST: [Column; 3] =
-    [left("#Cluster Name", 20), left("#Topic", 48), left("#Consumer Group", 48)];
+    [left("#Cluster Name", 20), left("#Topic", 64), left("#Consumer Group", 64)];
 const ROUTE: [Column; 6] = [
-    left("#ClusterName", 45),
-    left("#BrokerName", 32),
-    left("#BrokerAddrs", 50),
-    right("#ReadQueue", 10),
-    right("#WriteQueue", 11),
-    right("#Perm", 5),
+    left("#ClusterName", 45).then(1),
+    left("#BrokerName", 32).then(1),
+    left("#BrokerAddrs", 50).then(1),
+    left("#ReadQueue", 10).then(1),
+    left("#WriteQueue", 11).then(1),
+    left("#Perm", 5),
 ];
+const ROUTE_LINE_CHARACTERS: usize = 158;
 const STATUS: [Column; 5] = [
     left("#Broker Name", 32),
     left("#QID", 4),
@@ -40,8 +44,30 @@ pub(super) async fn list(admin: &Admin, arguments: &TopicListArgs) -> Result<(),
         let lines = || topics.iter().map(|topic| format!("{topic}\n")).collect();
         return print(&arguments.common, lines, || json!(topics));
     }
+    let asked = Cell::new(0);
+    let line = || format!("admin: {} of {} topics asked for", asked.get(), topics.len());
+    let mut rows = progress::during(rows_with_groups(admin, &topics, &asked), line).await?;
+    rows.dedup();
+    let json = || {
+        let row = |row: &Vec<String>| json!({"cluster": row[0], "topic": row[1], "group": row[2]});
+        rows.iter().map(row).collect()
+    };
+    print(&arguments.common, || render(&LIST, &rows), json)
+}
+
+/// Cluster, topic and group of every topic; `asked` counts the topics that are done.
+async fn rows_with_groups(
+    admin: &Admin,
+    topics: &[String],
+    asked: &Cell<usize>,
+) -> Result<Vec<Vec<String>>, AdminError> {
     let mut rows = Vec::new();
-    for topic in &topics {
+    let internal = |topic: &str| names::is_retry_topic(topic) || names::is_dead_letter_topic(topic);
+    for (done, topic) in topics.iter().enumerate() {
+        asked.set(done);
+        if internal(topic) {
+            continue;
+        }
         let Some(route) = route_if_any(admin, topic).await? else { continue };
         for broker in &route.broker_datas {
             let groups = match broker.master() {
@@ -55,20 +81,18 @@ pub(super) async fn list(admin: &Admin, arguments: &TopicListArgs) -> Result<(),
             }
         }
     }
-    rows.dedup();
-    let json = || {
-        let row = |row: &Vec<String>| json!({"cluster": row[0], "topic": row[1], "group": row[2]});
-        rows.iter().map(row).collect()
-    };
-    print(&arguments.common, || render(&LIST, &rows), json)
+    Ok(rows)
 }
 
-/// A topic may be deleted between the list and the question for its route.
-async fn route_if_any(admin: &Admin, topic: &str) -> Result<Option<TopicRouteData>, AdminError> {
+/// A topic's route; none when there is none, as when it is deleted after it was listed.
+pub(super) async fn route_if_any(
+    admin: &Admin,
+    topic: &str,
+) -> Result<Option<TopicRouteData>, ClientError> {
     match admin.route(topic).await {
         Ok(route) => Ok(Some(route)),
         Err(ClientError::NoRoute(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -85,9 +109,10 @@ pub(super) async fn route(admin: &Admin, arguments: &TopicRouteArgs) -> Result<(
         let (read, write) = queues.fold((0, 0), |(read, write), queue| {
             (read + queue.read_queue_nums, write + queue.write_queue_nums)
         });
-        let line = "-".repeat(150);
-        let total = format!("Total: {read} read queues, {write} write queues\n");
-        format!("{}{line}\n{total}", render(&ROUTE, &rows))
+        let brokers = rows.len().to_string();
+        let total = ["Total:", &brokers, "", &read.to_string(), &write.to_string(), ""];
+        let total = rows_of(&ROUTE, &[total.map(str::to_owned).to_vec()]);
+        format!("{}{}\n{total}", render(&ROUTE, &rows), "-".repeat(ROUTE_LINE_CHARACTERS))
     };
     print(&arguments.common, table, json)
 }
@@ -187,7 +212,7 @@ fn masters(brokers: Vec<BrokerAddress>, cluster: &str) -> Result<Vec<String>, Ad
     Ok(addresses)
 }
 
-fn one_line(topic: &TopicConfig) -> String {
+pub(super) fn one_line(topic: &TopicConfig) -> String {
     let permission = |bit: i32, letter: char| if topic.perm & bit != 0 { letter } else { '-' };
     let (read, write) = (permission(4, 'R'), permission(2, 'W'));
     format!(
@@ -205,6 +230,18 @@ fn one_line(topic: &TopicConfig) -> String {
 
 pub(super) async fn delete(admin: &Admin, arguments: &DeleteTopicArgs) -> Result<(), AdminError> {
     let (topic, cluster) = (&arguments.topic, &arguments.cluster);
+    delete_in_brokers(admin, cluster, topic).await?;
+    println!("delete topic [{topic}] from cluster [{cluster}] success.");
+    admin.delete_topic_in_name_servers(cluster, topic).await?;
+    println!("delete topic [{topic}] from NameServer success.");
+    Ok(())
+}
+
+pub(super) async fn delete_in_brokers(
+    admin: &Admin,
+    cluster: &str,
+    topic: &str,
+) -> Result<(), AdminError> {
     let brokers = admin.brokers(Some(cluster)).await?;
     // Leaders first: a follower that forwards then finds the work done.
     let mut deleted = 0;
@@ -217,12 +254,17 @@ pub(super) async fn delete(admin: &Admin, arguments: &DeleteTopicArgs) -> Result
         }
     }
     if deleted == 0 {
-        return Err(AdminError::NoMaster(cluster.clone()));
+        return Err(AdminError::NoMaster(cluster.to_owned()));
     }
-    println!("delete topic [{topic}] from cluster [{cluster}] success.");
-    admin.delete_topic_in_name_servers(cluster, topic).await?;
-    println!("delete topic [{topic}] from NameServer success.");
     Ok(())
+}
+
+pub(super) async fn clusters(admin: &Admin, arguments: &TopicArgs) -> Result<(), AdminError> {
+    let route = admin.route(&arguments.topic).await?;
+    let clusters: std::collections::BTreeSet<&str> =
+        route.broker_datas.iter().map(|broker| &*broker.cluster).collect();
+    let lines = || clusters.iter().map(|cluster| format!("{cluster}\n")).collect();
+    print(&arguments.common, lines, || json!(clusters))
 }
 
 #[cfg(test)]

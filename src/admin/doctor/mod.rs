@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::arguments::DoctorArgs;
 use super::{AdminError, print};
 use crate::client::Admin;
-use crate::clock;
 use crate::protocol::body::RaftStatus;
+use crate::{clock, progress};
 use examine::{Finding, Severity, examine};
 
 /// What was found out.
@@ -49,7 +49,9 @@ struct Said {
 }
 
 pub(super) async fn run(admin: &Admin, arguments: &DoctorArgs) -> Result<(), AdminError> {
-    let facts = gather(admin).await;
+    // Whoever does not answer is waited for.
+    let line = || "admin: asking name servers and brokers".to_owned();
+    let facts = progress::during(gather(admin), line).await;
     let findings = examine(&facts);
     let count = |wanted| findings.iter().filter(|finding| finding.severity == wanted).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
