@@ -1,6 +1,12 @@
 //! Command line of `raftmq admin`: command names and flags are those of RocketMQ's mqadmin.
 
+mod operate;
+mod settings;
+
 use clap::{Args, Subcommand, ValueEnum};
+
+pub use operate::*;
+pub use settings::*;
 
 /// Arguments of `raftmq admin`.
 #[derive(Debug, Clone, Args)]
@@ -45,12 +51,34 @@ pub enum AdminCommand {
     TopicStatus(TopicArgs),
     /// Creates a topic or changes its configuration.
     UpdateTopic(UpdateTopicArgs),
+    /// Changes whether a topic is read and written.
+    UpdateTopicPerm(TopicPermissionArgs),
     /// Deletes a topic from the brokers of a cluster and from the NameServers.
     DeleteTopic(DeleteTopicArgs),
     /// How far consumer groups are behind.
     ConsumerProgress(ConsumerProgressArgs),
     /// Clusters that have a topic.
     TopicClusterList(TopicArgs),
+    /// Figures of a broker, or of all members of a cluster.
+    BrokerStatus(BrokersArgs),
+    /// How closely the followers follow a broker, or those of a cluster's leaders.
+    HaStatus(HaStatusArgs),
+    /// Settings in force of a broker, or of all members of a cluster.
+    GetBrokerConfig(BrokersArgs),
+    /// Changes a setting of a running broker, until its process ends.
+    UpdateBrokerConfig(UpdateBrokerConfigArgs),
+    /// Lets no producer write to a broker group any more.
+    WipeWritePerm(BrokerNameArgs),
+    /// Lets producers write to a broker group again.
+    AddWritePerm(BrokerNameArgs),
+    /// Settings in force of every name server.
+    GetNamesrvConfig(NameServersArgs),
+    /// Changes a setting of every name server, for good.
+    UpdateNamesrvConfig(KeyValueArgs),
+    /// Has every name server keep a value.
+    UpdateKvConfig(UpdateKvArgs),
+    /// Has every name server forget a value.
+    DeleteKvConfig(DeleteKvArgs),
     /// Looks a message up by its id.
     QueryMsgById(QueryMsgByIdArgs),
     /// Members of a broker's Raft group: role, term, commit and lag.
@@ -71,6 +99,14 @@ impl AdminCommand {
             C::UpdateTopic(a) => (&a.namesrv, &a.broker),
             C::RaftStatus(a) => (&a.common.namesrv, &a.broker),
             C::TransferLeader(a) => (&a.common.namesrv, &a.broker),
+            C::BrokerStatus(a) | C::GetBrokerConfig(a) => (&a.common.namesrv, &a.place.broker),
+            C::UpdateBrokerConfig(a) => (&a.common.namesrv, &a.place.broker),
+            C::HaStatus(a) => (&a.common.namesrv, &a.place.broker),
+            C::UpdateTopicPerm(a) => (&a.common.namesrv, &a.place.broker),
+            C::GetNamesrvConfig(a) => (&a.common.namesrv, &None),
+            C::UpdateNamesrvConfig(a) => (&a.common.namesrv, &None),
+            C::UpdateKvConfig(a) => (&a.common.namesrv, &None),
+            C::DeleteKvConfig(a) => (&a.common.namesrv, &None),
             C::Doctor(a) => (&a.common.namesrv, &None),
             C::ClusterList(a) => (&a.common.namesrv, &None),
             C::TopicList(a) => (&a.common.namesrv, &None),
@@ -78,6 +114,7 @@ impl AdminCommand {
             C::TopicStatus(a) | C::TopicClusterList(a) => (&a.common.namesrv, &None),
             C::DeleteTopic(a) => (&a.common.namesrv, &None),
             C::ConsumerProgress(a) => (&a.common.namesrv, &None),
+            C::WipeWritePerm(a) | C::AddWritePerm(a) => (&a.common.namesrv, &None),
             C::QueryMsgById(a) => (&a.common.namesrv, &None),
         };
         name_servers.clone().or_else(|| broker.clone())

@@ -8,8 +8,12 @@ mod calendar;
 mod cluster;
 mod consumer;
 mod doctor;
+mod ha;
 mod message;
+mod namesrv;
+mod permission;
 mod raft;
+mod settings;
 mod table;
 mod topic;
 
@@ -19,7 +23,7 @@ use std::time::Duration;
 pub use arguments::{AdminArgs, AdminCommand};
 use arguments::{CommonArgs, OutputFormat};
 
-use crate::client::{Admin, Client, ClientError, ClientOptions};
+use crate::client::{Admin, Client, ClientError, ClientOptions, WritePermission};
 
 /// For what does not answer, in all: no command hangs over 5 s because brokers are paused.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -88,8 +92,19 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::TopicStatus(a) => topic::status(admin, a).await,
         C::TopicClusterList(a) => topic::clusters(admin, a).await,
         C::UpdateTopic(a) => topic::update(admin, a).await,
+        C::UpdateTopicPerm(a) => permission::update(admin, a).await,
         C::DeleteTopic(a) => topic::delete(admin, a).await,
         C::ConsumerProgress(a) => consumer::progress(admin, a).await,
+        C::BrokerStatus(a) => settings::status(admin, a).await,
+        C::HaStatus(a) => ha::status(admin, a).await,
+        C::GetBrokerConfig(a) => settings::config(admin, a).await,
+        C::UpdateBrokerConfig(a) => settings::update(admin, a).await,
+        C::WipeWritePerm(a) => settings::write_permission(admin, a, WritePermission::Wipe).await,
+        C::AddWritePerm(a) => settings::write_permission(admin, a, WritePermission::Add).await,
+        C::GetNamesrvConfig(a) => namesrv::config(admin, &a.common).await,
+        C::UpdateNamesrvConfig(a) => namesrv::update(admin, a).await,
+        C::UpdateKvConfig(a) => namesrv::put(admin, a).await,
+        C::DeleteKvConfig(a) => namesrv::delete(admin, a).await,
         C::QueryMsgById(a) => message::query_by_id(admin, a).await,
         C::RaftStatus(a) => raft::status(admin, a).await,
         C::TransferLeader(a) => raft::transfer_leader(admin, a).await,

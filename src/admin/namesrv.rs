@@ -1,0 +1,49 @@
+//! `updateKvConfig`, `deleteKvConfig`, `getNamesrvConfig` and `updateNamesrvConfig`: what name servers keep
+//! and how they are set.
+
+use serde_json::json;
+
+use super::arguments::{CommonArgs, DeleteKvArgs, KeptArgs, KeyValueArgs, UpdateKvArgs};
+use super::settings::{by_address, properties};
+use super::{AdminError, print};
+use crate::client::Admin;
+
+pub(super) async fn put(admin: &Admin, arguments: &UpdateKvArgs) -> Result<(), AdminError> {
+    let (KeptArgs { namespace, key }, value) = (&arguments.kept, &arguments.value);
+    admin.put_kv(namespace, key, value).await?;
+    let done = || "create or update kv config to namespace success.\n".to_owned();
+    print(&arguments.common, done, || json!({"namespace": namespace, "key": key, "value": value}))
+}
+
+pub(super) async fn delete(admin: &Admin, arguments: &DeleteKvArgs) -> Result<(), AdminError> {
+    let KeptArgs { namespace, key } = &arguments.kept;
+    admin.delete_kv(namespace, key).await?;
+    let done = || "delete kv config from namespace success.\n".to_owned();
+    print(&arguments.common, done, || json!({"namespace": namespace, "key": key}))
+}
+
+pub(super) async fn config(admin: &Admin, common: &CommonArgs) -> Result<(), AdminError> {
+    let mut listed = Vec::new();
+    for address in admin.name_servers() {
+        listed.push((address.clone(), admin.name_server_config(address).await?));
+    }
+    let table = || {
+        let one = |(address, config): &(String, _)| {
+            format!("============{address}============\n{}", properties(config))
+        };
+        listed.iter().map(one).collect()
+    };
+    print(common, table, || by_address(&listed))
+}
+
+pub(super) async fn update(admin: &Admin, arguments: &KeyValueArgs) -> Result<(), AdminError> {
+    let (key, value) = (&arguments.key, &arguments.value);
+    admin.update_name_server_config(key, value).await?;
+    let name_servers = admin.name_servers();
+    let done = || {
+        let listed = name_servers.join(", ");
+        format!("update name server config success![{listed}]\n{key} : {value}\n")
+    };
+    let json = || json!({"nameServers": name_servers, "key": key, "value": value});
+    print(&arguments.common, done, json)
+}
