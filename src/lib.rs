@@ -6,6 +6,7 @@ pub mod bench;
 pub mod broker;
 #[cfg(madsim)]
 pub mod buggify;
+mod calendar;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -1,10 +1,12 @@
 //! Command line of `raftmq admin`: command names and flags are those of RocketMQ's mqadmin.
 
+mod messages;
 mod operate;
 mod settings;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use messages::*;
 pub use operate::*;
 pub use settings::*;
 
@@ -37,6 +39,23 @@ pub struct CommonArgs {
     pub output: OutputFormat,
 }
 
+/// The same for a command in which `-o` means something else.
+#[derive(Debug, Clone, Args)]
+pub struct LongArgs {
+    /// NameServer addresses, `host:port;host:port`.
+    #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", value_name = "ADDRS")]
+    pub namesrv: Option<String>,
+    /// How to print the answer.
+    #[arg(long = "output", value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+impl LongArgs {
+    pub(super) fn common(&self) -> CommonArgs {
+        CommonArgs { namesrv: self.namesrv.clone(), output: self.output }
+    }
+}
+
 /// The admin commands.
 #[derive(Debug, Clone, Subcommand)]
 #[command(rename_all = "camelCase")]
@@ -59,6 +78,20 @@ pub enum AdminCommand {
     ConsumerProgress(ConsumerProgressArgs),
     /// Clusters that have a topic.
     TopicClusterList(TopicArgs),
+    /// What came in and went out, topic by topic and group by group.
+    StatsAll(StatsAllArgs),
+    /// How far every group of a broker is, queue by queue.
+    BrokerConsumeStats(BrokerConsumeStatsArgs),
+    /// Creates a consumer group or changes its settings.
+    UpdateSubGroup(UpdateSubGroupArgs),
+    /// Deletes a consumer group; with -c its retry and dead letter topics too.
+    DeleteSubGroup(DeleteSubGroupArgs),
+    /// Puts a group at a time or an offset of a topic; its members hear of it at once.
+    ResetOffsetByTime(ResetOffsetArgs),
+    /// Puts a group at the end of a topic.
+    SkipAccumulatedMessage(SkipArgs),
+    /// Gives a group the offsets of another one.
+    CloneGroupOffset(CloneOffsetArgs),
     /// Figures of a broker, or of all members of a cluster.
     BrokerStatus(BrokersArgs),
     /// How closely the followers follow a broker, or those of a cluster's leaders.
@@ -99,21 +132,28 @@ impl AdminCommand {
             C::UpdateTopic(a) => (&a.namesrv, &a.broker),
             C::RaftStatus(a) => (&a.common.namesrv, &a.broker),
             C::TransferLeader(a) => (&a.common.namesrv, &a.broker),
+            C::UpdateSubGroup(a) => (&a.common.namesrv, &a.place.broker),
+            C::DeleteSubGroup(a) => (&a.common.namesrv, &a.place.broker),
             C::BrokerStatus(a) | C::GetBrokerConfig(a) => (&a.common.namesrv, &a.place.broker),
             C::UpdateBrokerConfig(a) => (&a.common.namesrv, &a.place.broker),
             C::HaStatus(a) => (&a.common.namesrv, &a.place.broker),
             C::UpdateTopicPerm(a) => (&a.common.namesrv, &a.place.broker),
+            C::BrokerConsumeStats(a) => return a.common.namesrv.clone().or(Some(a.broker.clone())),
             C::GetNamesrvConfig(a) => (&a.common.namesrv, &None),
             C::UpdateNamesrvConfig(a) => (&a.common.namesrv, &None),
             C::UpdateKvConfig(a) => (&a.common.namesrv, &None),
             C::DeleteKvConfig(a) => (&a.common.namesrv, &None),
+            C::ResetOffsetByTime(a) => (&a.common.namesrv, &a.broker),
             C::Doctor(a) => (&a.common.namesrv, &None),
             C::ClusterList(a) => (&a.common.namesrv, &None),
             C::TopicList(a) => (&a.common.namesrv, &None),
             C::TopicRoute(a) => (&a.common.namesrv, &None),
             C::TopicStatus(a) | C::TopicClusterList(a) => (&a.common.namesrv, &None),
             C::DeleteTopic(a) => (&a.common.namesrv, &None),
+            C::StatsAll(a) => (&a.common.namesrv, &None),
             C::ConsumerProgress(a) => (&a.common.namesrv, &None),
+            C::SkipAccumulatedMessage(a) => (&a.common.namesrv, &None),
+            C::CloneGroupOffset(a) => (&a.common.namesrv, &None),
             C::WipeWritePerm(a) | C::AddWritePerm(a) => (&a.common.namesrv, &None),
             C::QueryMsgById(a) => (&a.common.namesrv, &None),
         };

@@ -4,16 +4,19 @@
 //! what is missing; standard output holds only the answer.
 
 mod arguments;
-mod calendar;
+mod behind;
 mod cluster;
 mod consumer;
 mod doctor;
+mod group;
 mod ha;
 mod message;
 mod namesrv;
+mod offsets;
 mod permission;
 mod raft;
 mod settings;
+mod stats;
 mod table;
 mod topic;
 
@@ -23,6 +26,7 @@ use std::time::Duration;
 pub use arguments::{AdminArgs, AdminCommand};
 use arguments::{CommonArgs, OutputFormat};
 
+use crate::calendar;
 use crate::client::{Admin, Client, ClientError, ClientOptions, WritePermission};
 
 /// For what does not answer, in all: no command hangs over 5 s because brokers are paused.
@@ -47,6 +51,8 @@ enum AdminError {
     NotAMember(String),
     #[error("broker name {0} is not registered at the NameServer")]
     NoBrokerName(String),
+    #[error("{0} is no time: say now, milliseconds since 1970, or yyyy-MM-dd#HH:mm:ss:SSS")]
+    NoMoment(String),
     #[error("{0} of the brokers did not answer")]
     Incomplete(usize),
     #[error("{errors} errors and {warnings} warnings")]
@@ -94,7 +100,14 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::UpdateTopic(a) => topic::update(admin, a).await,
         C::UpdateTopicPerm(a) => permission::update(admin, a).await,
         C::DeleteTopic(a) => topic::delete(admin, a).await,
+        C::StatsAll(a) => stats::all(admin, a).await,
         C::ConsumerProgress(a) => consumer::progress(admin, a).await,
+        C::BrokerConsumeStats(a) => behind::all(admin, a).await,
+        C::UpdateSubGroup(a) => group::update(admin, a).await,
+        C::DeleteSubGroup(a) => group::delete(admin, a).await,
+        C::ResetOffsetByTime(a) => offsets::reset(admin, a).await,
+        C::SkipAccumulatedMessage(a) => offsets::skip(admin, a).await,
+        C::CloneGroupOffset(a) => offsets::clone(admin, a).await,
         C::BrokerStatus(a) => settings::status(admin, a).await,
         C::HaStatus(a) => ha::status(admin, a).await,
         C::GetBrokerConfig(a) => settings::config(admin, a).await,

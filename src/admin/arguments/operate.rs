@@ -1,8 +1,8 @@
 //! Arguments of the commands about name servers' settings, replication and permissions.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use super::{CommonArgs, WhereArgs};
+use super::{CommonArgs, LongArgs, WhereArgs};
 
 /// What name servers keep a value by.
 #[derive(Debug, Clone, Args)]
@@ -81,4 +81,23 @@ pub struct TopicPermissionArgs {
     /// Permission: 2 write, 4 read, 6 both.
     #[arg(short = 'p', long = "perm")]
     pub permission: i32,
+}
+
+/// Arguments of `brokerConsumeStats`. `-o` chooses topics here, as in mqadmin.
+#[derive(Debug, Clone, Args)]
+pub struct BrokerConsumeStatsArgs {
+    #[command(flatten)]
+    pub common: LongArgs,
+    /// Broker.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
+    pub broker: String,
+    /// How long to wait for its answer.
+    #[arg(short = 't', long = "timeoutMillis", value_name = "MS", default_value_t = 50_000)]
+    pub timeout_ms: u64,
+    /// Only queues with at least so many messages left.
+    #[arg(short = 'l', long = "level", value_name = "COUNT", default_value_t = 0)]
+    pub level: i64,
+    /// Only ordered topics.
+    #[arg(short = 'o', long = "order", default_value_t = false, action = ArgAction::Set)]
+    pub order: bool,
 }
