@@ -86,6 +86,12 @@ pub enum AdminCommand {
     UpdateSubGroup(UpdateSubGroupArgs),
     /// Deletes a consumer group; with -c its retry and dead letter topics too.
     DeleteSubGroup(DeleteSubGroupArgs),
+    /// Members of a consumer group that are connected, and what they subscribe to.
+    ConsumerConnection(ConsumerConnectionArgs),
+    /// What the members of a consumer group are doing.
+    ConsumerStatus(ConsumerStatusArgs),
+    /// Members of a producer group that are connected.
+    ProducerConnection(ProducerConnectionArgs),
     /// Puts a group at a time or an offset of a topic; its members hear of it at once.
     ResetOffsetByTime(ResetOffsetArgs),
     /// Puts a group at the end of a topic.
@@ -112,8 +118,20 @@ pub enum AdminCommand {
     UpdateKvConfig(UpdateKvArgs),
     /// Has every name server forget a value.
     DeleteKvConfig(DeleteKvArgs),
+    /// Sends a message.
+    SendMessage(SendMessageArgs),
+    /// Every message of a topic, queue by queue.
+    PrintMsg(PrintMsgArgs),
+    /// The messages of one queue, or how many there are of each tag.
+    PrintMsgByQueue(PrintMsgByQueueArgs),
     /// Looks a message up by its id.
     QueryMsgById(QueryMsgByIdArgs),
+    /// Looks messages up by a key.
+    QueryMsgByKey(QueryMsgByKeyArgs),
+    /// Looks a message up by the id that its producer gave it.
+    QueryMsgByUniqueKey(QueryMsgByUniqueKeyArgs),
+    /// The message at an offset of a queue.
+    QueryMsgByOffset(QueryMsgByOffsetArgs),
     /// Members of a broker's Raft group: role, term, commit and lag.
     RaftStatus(RaftStatusArgs),
     /// Hands a Raft group's leadership to another member.
@@ -144,6 +162,8 @@ impl AdminCommand {
             C::UpdateKvConfig(a) => (&a.common.namesrv, &None),
             C::DeleteKvConfig(a) => (&a.common.namesrv, &None),
             C::ResetOffsetByTime(a) => (&a.common.namesrv, &a.broker),
+            C::ConsumerStatus(a) => (&a.common.namesrv, &a.broker),
+            C::ConsumerConnection(a) => (&a.common.namesrv, &a.broker),
             C::Doctor(a) => (&a.common.namesrv, &None),
             C::ClusterList(a) => (&a.common.namesrv, &None),
             C::TopicList(a) => (&a.common.namesrv, &None),
@@ -152,10 +172,17 @@ impl AdminCommand {
             C::DeleteTopic(a) => (&a.common.namesrv, &None),
             C::StatsAll(a) => (&a.common.namesrv, &None),
             C::ConsumerProgress(a) => (&a.common.namesrv, &None),
+            C::ProducerConnection(a) => (&a.common.namesrv, &None),
             C::SkipAccumulatedMessage(a) => (&a.common.namesrv, &None),
             C::CloneGroupOffset(a) => (&a.common.namesrv, &None),
             C::WipeWritePerm(a) | C::AddWritePerm(a) => (&a.common.namesrv, &None),
+            C::PrintMsg(a) => (&a.common.namesrv, &None),
+            C::PrintMsgByQueue(a) => (&a.common.namesrv, &None),
+            C::SendMessage(a) => (&a.common.namesrv, &None),
             C::QueryMsgById(a) => (&a.common.namesrv, &None),
+            C::QueryMsgByKey(a) => (&a.common.namesrv, &None),
+            C::QueryMsgByUniqueKey(a) => (&a.common.namesrv, &None),
+            C::QueryMsgByOffset(a) => (&a.common.namesrv, &None),
         };
         name_servers.clone().or_else(|| broker.clone())
     }

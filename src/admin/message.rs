@@ -1,50 +1,151 @@
-//! `queryMsgById`: a message by its offset id or its unique id.
+//! Messages looked up: by offset id or unique id, by key, by their place in a queue.
 
 use serde_json::json;
 
-use super::arguments::QueryMsgByIdArgs;
+use super::arguments::{
+    CommonArgs, QueryMsgByIdArgs, QueryMsgByKeyArgs, QueryMsgByOffsetArgs, QueryMsgByUniqueKeyArgs,
+};
+use super::table::{Column, left, render, right};
+use super::track::{self, Track};
 use super::{AdminError, calendar, print};
 use crate::client::{Admin, ReceivedMessage, StoredMessage};
 use crate::protocol::message_id::OffsetMessageId;
 use crate::protocol::properties;
+use crate::protocol::queue::MessageQueue;
 
 /// Longest body printed whole, in bytes.
 const BODY_BYTES_SHOWN: usize = 4096;
+const BY_KEY: [Column; 3] =
+    [left("#Message ID", 50).then(1), right("#QID", 4).then(1), right("#Offset", 40)];
+
+/// A message, and what became of it.
+struct Looked {
+    stored: StoredMessage,
+    tracks: Vec<Track>,
+}
+
+impl Looked {
+    async fn up(admin: &Admin, stored: StoredMessage) -> Result<Looked, AdminError> {
+        let tracks = track::of_message(admin, &stored.message).await?;
+        Ok(Looked { stored, tracks })
+    }
+}
 
 pub(super) async fn query_by_id(
     admin: &Admin,
     arguments: &QueryMsgByIdArgs,
 ) -> Result<(), AdminError> {
-    let stored = find(admin, arguments).await?;
+    let looked = Looked::up(admin, find(admin, arguments).await?).await?;
+    print(&arguments.common, || with_offset_id(&looked), || with_tracks(&looked))
+}
+
+pub(super) async fn query_by_unique_key(
+    admin: &Admin,
+    arguments: &QueryMsgByUniqueKeyArgs,
+) -> Result<(), AdminError> {
+    let (id, topic) = (&arguments.id, &arguments.topic);
+    let mut found = admin.query_by_unique_id(topic, id).await?;
+    if found.is_empty() {
+        let why = format!("no broker of topic {topic} has it");
+        return Err(AdminError::NoMessage { id: id.clone(), why });
+    }
+    found.sort_by_key(|stored| stored.message.store_timestamp_ms);
+    if !arguments.all {
+        found.truncate(1);
+    }
+    let mut looked = Vec::new();
+    for stored in found {
+        looked.push(Looked::up(admin, stored).await?);
+    }
+    let table = || looked.iter().map(text).collect::<Vec<_>>().join("\n");
+    print(&arguments.common, table, || looked.iter().map(with_tracks).collect())
+}
+
+pub(super) async fn query_by_offset(
+    admin: &Admin,
+    arguments: &QueryMsgByOffsetArgs,
+) -> Result<(), AdminError> {
+    let queue = MessageQueue {
+        broker_name: arguments.broker_name.clone(),
+        queue_id: arguments.queue_id,
+        topic: arguments.topic.clone(),
+    };
+    let stored = admin.message_at(&queue, arguments.offset).await?.ok_or_else(|| {
+        let why = format!("queue {} of {} has none there", queue.queue_id, queue.broker_name);
+        AdminError::NoMessage { id: format!("at offset {}", arguments.offset), why }
+    })?;
+    let looked = Looked::up(admin, stored).await?;
+    let common: CommonArgs = arguments.common.common();
+    print(&common, || with_offset_id(&looked), || with_tracks(&looked))
+}
+
+pub(super) async fn query_by_key(
+    admin: &Admin,
+    arguments: &QueryMsgByKeyArgs,
+) -> Result<(), AdminError> {
+    let span_ms = (arguments.begin_ms, arguments.end_ms);
+    let (topic, key) = (&arguments.topic, &arguments.key);
+    let found = admin.query_by_key(topic, key, arguments.messages_max, span_ms).await?;
     let table = || {
-        let mut text = String::new();
-        for (label, value) in lines(&stored) {
-            text.push_str(format!("{label:<20} {value}").trim_end());
-            text.push('\n');
-        }
-        text
+        let row = |stored: &StoredMessage| {
+            let message = &stored.message;
+            vec![
+                message.message_id(),
+                message.queue_id.to_string(),
+                message.queue_offset.to_string(),
+            ]
+        };
+        render(&BY_KEY, &found.iter().map(row).collect::<Vec<_>>())
     };
-    let json = || {
-        let message = &stored.message;
-        let properties: std::collections::BTreeMap<_, _> = message.properties().collect();
-        json!({
-            "offsetMsgId": message.offset_message_id(),
-            "topic": message.topic,
-            "queueId": message.queue_id,
-            "queueOffset": message.queue_offset,
-            "commitLogOffset": message.physical_offset,
-            "reconsumeTimes": message.reconsume_times,
-            "bornTimestamp": message.born_timestamp_ms,
-            "storeTimestamp": message.store_timestamp_ms,
-            "bornHost": message.born_host.to_string(),
-            "storeHost": message.store_host.to_string(),
-            "sysFlag": message.sys_flag,
-            "storeSize": stored.record_bytes,
-            "properties": properties,
-            "body": String::from_utf8_lossy(&message.body),
-        })
-    };
-    print(&arguments.common, table, json)
+    print(&arguments.common, table, || found.iter().map(json).collect())
+}
+
+/// The lines of commands that know the message by its place.
+fn with_offset_id(looked: &Looked) -> String {
+    let id = looked.stored.message.offset_message_id();
+    format!("{:<20} {id}\n{}", "OffsetID:", text(looked))
+}
+
+fn text(looked: &Looked) -> String {
+    let mut text = String::new();
+    for (label, value) in lines(&looked.stored) {
+        text.push_str(format!("{label:<20} {value}").trim_end());
+        text.push('\n');
+    }
+    text.push_str("\n\n");
+    match looked.tracks.is_empty() {
+        true => text.push_str("WARN: No Consumer\n"),
+        false => text.extend(looked.tracks.iter().map(Track::line)),
+    }
+    text
+}
+
+fn with_tracks(looked: &Looked) -> serde_json::Value {
+    let mut message = json(&looked.stored);
+    message["tracks"] = looked.tracks.iter().map(Track::json).collect();
+    message
+}
+
+pub(super) fn json(stored: &StoredMessage) -> serde_json::Value {
+    let message = &stored.message;
+    let properties: std::collections::BTreeMap<_, _> = message.properties().collect();
+    json!({
+        "msgId": message.message_id(),
+        "offsetMsgId": message.offset_message_id(),
+        "topic": message.topic,
+        "queueId": message.queue_id,
+        "queueOffset": message.queue_offset,
+        "commitLogOffset": message.physical_offset,
+        "reconsumeTimes": message.reconsume_times,
+        "bornTimestamp": message.born_timestamp_ms,
+        "storeTimestamp": message.store_timestamp_ms,
+        "bornHost": message.born_host.to_string(),
+        "storeHost": message.store_host.to_string(),
+        "sysFlag": message.sys_flag,
+        "storeSize": stored.record_bytes,
+        "properties": properties,
+        "body": String::from_utf8_lossy(&message.body),
+    })
 }
 
 /// A 32-digit id may be either kind: the broker it would name as an offset id is asked first.
@@ -73,14 +174,9 @@ async fn find(admin: &Admin, arguments: &QueryMsgByIdArgs) -> Result<StoredMessa
 fn lines(stored: &StoredMessage) -> Vec<(&'static str, String)> {
     let message: &ReceivedMessage = &stored.message;
     let shown = &message.body[..message.body.len().min(BODY_BYTES_SHOWN)];
-    let own = [properties::TAGS, properties::KEYS];
-    let others: Vec<String> = message
-        .properties()
-        .filter(|(name, _)| !own.contains(name))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let properties: Vec<String> =
+        message.properties().map(|(name, value)| format!("{name}={value}")).collect();
     vec![
-        ("OffsetID:", message.offset_message_id()),
         ("Topic:", message.topic.clone()),
         ("Tags:", format!("[{}]", message.tag().unwrap_or("null"))),
         ("Keys:", format!("[{}]", message.property(properties::KEYS).unwrap_or("null"))),
@@ -93,7 +189,7 @@ fn lines(stored: &StoredMessage) -> Vec<(&'static str, String)> {
         ("Born Host:", message.born_host.to_string()),
         ("Store Host:", message.store_host.to_string()),
         ("System Flag:", message.sys_flag.to_string()),
-        ("Properties:", format!("{{{}}}", others.join(", "))),
+        ("Properties:", format!("{{{}}}", properties.join(", "))),
         ("Message Body:", String::from_utf8_lossy(shown).into_owned()),
     ]
 }

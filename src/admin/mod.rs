@@ -6,7 +6,9 @@
 mod arguments;
 mod behind;
 mod cluster;
+mod connection;
 mod consumer;
+mod contents;
 mod doctor;
 mod group;
 mod ha;
@@ -15,10 +17,13 @@ mod namesrv;
 mod offsets;
 mod permission;
 mod raft;
+mod running;
+mod send;
 mod settings;
 mod stats;
 mod table;
 mod topic;
+mod track;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,10 +56,14 @@ enum AdminError {
     NotAMember(String),
     #[error("broker name {0} is not registered at the NameServer")]
     NoBrokerName(String),
+    #[error("group {0} has no member that is connected")]
+    NoMembers(String),
     #[error("{0} is no time: say now, milliseconds since 1970, or yyyy-MM-dd#HH:mm:ss:SSS")]
     NoMoment(String),
     #[error("{0} of the brokers did not answer")]
     Incomplete(usize),
+    #[error("{0} of the group's members did not answer")]
+    SilentMembers(usize),
     #[error("{errors} errors and {warnings} warnings")]
     Unwell { errors: usize, warnings: usize },
     #[error("output: {0}")]
@@ -105,6 +114,9 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::BrokerConsumeStats(a) => behind::all(admin, a).await,
         C::UpdateSubGroup(a) => group::update(admin, a).await,
         C::DeleteSubGroup(a) => group::delete(admin, a).await,
+        C::ConsumerConnection(a) => connection::consumers(admin, a).await,
+        C::ConsumerStatus(a) => running::status(admin, a).await,
+        C::ProducerConnection(a) => connection::producers(admin, a).await,
         C::ResetOffsetByTime(a) => offsets::reset(admin, a).await,
         C::SkipAccumulatedMessage(a) => offsets::skip(admin, a).await,
         C::CloneGroupOffset(a) => offsets::clone(admin, a).await,
@@ -118,7 +130,13 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::UpdateNamesrvConfig(a) => namesrv::update(admin, a).await,
         C::UpdateKvConfig(a) => namesrv::put(admin, a).await,
         C::DeleteKvConfig(a) => namesrv::delete(admin, a).await,
+        C::SendMessage(a) => send::send(admin, a).await,
+        C::PrintMsg(a) => contents::of_topic(admin, a).await,
+        C::PrintMsgByQueue(a) => contents::of_queue(admin, a).await,
         C::QueryMsgById(a) => message::query_by_id(admin, a).await,
+        C::QueryMsgByKey(a) => message::query_by_key(admin, a).await,
+        C::QueryMsgByUniqueKey(a) => message::query_by_unique_key(admin, a).await,
+        C::QueryMsgByOffset(a) => message::query_by_offset(admin, a).await,
         C::RaftStatus(a) => raft::status(admin, a).await,
         C::TransferLeader(a) => raft::transfer_leader(admin, a).await,
     }

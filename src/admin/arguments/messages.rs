@@ -1,8 +1,135 @@
-//! Arguments of the commands about messages.
+//! Arguments of the commands about single messages and about who is connected.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use super::CommonArgs;
+use super::{CommonArgs, LongArgs};
+
+/// Arguments of `queryMsgByKey`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgByKeyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Key.
+    #[arg(short = 'k', long = "msgKey", value_name = "KEY")]
+    pub key: String,
+    /// Stored at or after this time, in milliseconds since 1970.
+    #[arg(short = 'b', long = "beginTimestamp", value_name = "MS", default_value_t = 0)]
+    pub begin_ms: i64,
+    /// Stored at or before this time.
+    #[arg(short = 'e', long = "endTimestamp", value_name = "MS", default_value_t = i64::MAX)]
+    pub end_ms: i64,
+    /// Messages at most, of each broker group.
+    #[arg(short = 'm', long = "maxNum", value_name = "COUNT", default_value_t = 64)]
+    pub messages_max: i32,
+}
+
+/// Arguments of `queryMsgByUniqueKey`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgByUniqueKeyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Unique id.
+    #[arg(short = 'i', long = "msgId", value_name = "ID")]
+    pub id: String,
+    /// Every copy, not only the first.
+    #[arg(short = 'a', long = "showAll")]
+    pub all: bool,
+}
+
+/// Arguments of `queryMsgByOffset`. `-o` is an offset here, as in mqadmin.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgByOffsetArgs {
+    #[command(flatten)]
+    pub common: LongArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Name of the broker group.
+    #[arg(short = 'b', long = "brokerName", value_name = "NAME")]
+    pub broker_name: String,
+    /// Queue.
+    #[arg(short = 'i', long = "queueId", value_name = "ID")]
+    pub queue_id: i32,
+    /// Offset in the queue.
+    #[arg(short = 'o', long = "offset")]
+    pub offset: i64,
+}
+
+/// Arguments of `sendMessage`.
+#[derive(Debug, Clone, Args)]
+pub struct SendMessageArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Body.
+    #[arg(short = 'p', long = "body")]
+    pub body: String,
+    /// Keys.
+    #[arg(short = 'k', long = "key", value_name = "KEYS")]
+    pub keys: Option<String>,
+    /// Tag.
+    #[arg(short = 'c', long = "tags", value_name = "TAG")]
+    pub tag: Option<String>,
+    /// Name of the broker group to send to.
+    #[arg(short = 'b', long = "broker", value_name = "NAME")]
+    pub broker_name: Option<String>,
+    /// Queue to send to.
+    #[arg(short = 'i', long = "qid", value_name = "ID", requires = "broker_name")]
+    pub queue_id: Option<i32>,
+}
+
+/// Arguments of `consumerConnection`.
+#[derive(Debug, Clone, Args)]
+pub struct ConsumerConnectionArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Group.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP")]
+    pub group: String,
+    /// Ask only this broker.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
+    pub broker: Option<String>,
+}
+
+/// Arguments of `consumerStatus`.
+#[derive(Debug, Clone, Args)]
+pub struct ConsumerStatusArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Group.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP")]
+    pub group: String,
+    /// Everything that this member tells.
+    #[arg(short = 'i', long = "clientId", value_name = "ID")]
+    pub client_id: Option<String>,
+    /// Ask only this broker.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
+    pub broker: Option<String>,
+    /// With the stacks of its threads.
+    #[arg(short = 's', long = "jstack")]
+    pub jstack: bool,
+}
+
+/// Arguments of `producerConnection`.
+#[derive(Debug, Clone, Args)]
+pub struct ProducerConnectionArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Group.
+    #[arg(short = 'g', long = "producerGroup", value_name = "GROUP")]
+    pub group: String,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+}
 
 /// Arguments of `statsAll`.
 #[derive(Debug, Clone, Args)]
@@ -15,4 +142,60 @@ pub struct StatsAllArgs {
     /// Only topics that were sent to or read within the last day.
     #[arg(short = 'a', long = "activeTopic")]
     pub active: bool,
+}
+
+/// What of a queue is read.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Only messages with one of these tags, such as `TagA || TagB`.
+    #[arg(short = 's', long = "subExpression", value_name = "TAGS", default_value = "*")]
+    pub tags: String,
+    /// Stored at or after this time: `now`, milliseconds since 1970, or `yyyy-MM-dd#HH:mm:ss:SSS` in UTC.
+    #[arg(short = 'b', long = "beginTimestamp", value_name = "TIME")]
+    pub begin: Option<String>,
+    /// Stored before this time.
+    #[arg(short = 'e', long = "endTimestamp", value_name = "TIME")]
+    pub end: Option<String>,
+    /// Bodies are shown as UTF-8.
+    #[arg(short = 'c', long = "charsetName", value_name = "NAME", value_parser = ["UTF-8"], hide = true)]
+    pub charset: Option<String>,
+}
+
+/// Arguments of `printMsg`.
+#[derive(Debug, Clone, Args)]
+pub struct PrintMsgArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// Whether bodies are shown.
+    #[arg(short = 'd', long = "printBody", default_value_t = true, action = ArgAction::Set)]
+    pub body: bool,
+}
+
+/// Arguments of `printMsgByQueue`.
+#[derive(Debug, Clone, Args)]
+pub struct PrintMsgByQueueArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// Name of the broker group.
+    #[arg(short = 'a', long = "brokerName", value_name = "NAME")]
+    pub broker_name: String,
+    /// Queue.
+    #[arg(short = 'i', long = "queueId", value_name = "ID")]
+    pub queue_id: i32,
+    /// Whether messages are shown.
+    #[arg(short = 'p', long = "printMsg", default_value_t = false, action = ArgAction::Set)]
+    pub messages: bool,
+    /// Whether bodies are shown with them.
+    #[arg(short = 'd', long = "printBody", default_value_t = false, action = ArgAction::Set)]
+    pub body: bool,
+    /// Whether it is counted how many there are of each tag.
+    #[arg(short = 'f', long = "calculate", default_value_t = false, action = ArgAction::Set)]
+    pub count_tags: bool,
 }
