@@ -1,5 +1,6 @@
 //! Command line of `raftmq bench`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -45,6 +46,18 @@ pub struct TargetArgs {
     pub json: bool,
 }
 
+/// The run as a page.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Write the run as one page that needs nothing else, or with a name that ends with .svg as a
+    /// picture: throughput and latency over time, a histogram, and what happened to the brokers.
+    #[arg(long = "report", value_name = "FILE.html")]
+    pub file: Option<PathBuf>,
+    /// Show figures of other systems in it, as written by tests/peer/compare --results.
+    #[arg(long, value_name = "FILE.json", requires = "file")]
+    pub beside: Option<PathBuf>,
+}
+
 /// Shape of the messages sent.
 #[derive(Debug, Clone, Args)]
 pub struct LoadArgs {
@@ -65,6 +78,8 @@ pub struct ProduceArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub report: ReportArgs,
+    #[command(flatten)]
     pub load: LoadArgs,
     /// Connections over which the window is spread.
     #[arg(short = 'c', long, default_value_t = 1, value_name = "COUNT")]
@@ -83,6 +98,8 @@ pub struct LatencyArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub report: ReportArgs,
+    #[command(flatten)]
     pub load: LoadArgs,
     /// Sends a second; without it, the next send waits for the answer of the last.
     #[arg(short = 'r', long, value_name = "PER_SECOND")]
@@ -94,6 +111,8 @@ pub struct LatencyArgs {
 pub struct ConsumeArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub report: ReportArgs,
     /// Connections; the queues are spread over them, one pull in flight a queue.
     #[arg(short = 'c', long, default_value_t = 2, value_name = "COUNT")]
     pub connections: usize,
@@ -113,6 +132,8 @@ pub struct ConsumeArgs {
 pub struct FailoverArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub report: ReportArgs,
     /// Body of a message, in bytes.
     #[arg(short = 's', long, default_value_t = 1024, value_name = "BYTES")]
     pub size: usize,

@@ -3,16 +3,21 @@
 //! One pull in flight a queue, all of a connection's queues at once. Records are walked by their
 //! length field: the count is of whole messages, not of answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::BenchError;
 use super::arguments::ConsumeArgs;
 use super::directory::Directory;
 use super::frame::{Answer, ext_number, remark, write_request};
 use super::pipe::{Pipe, PipeError};
+use super::report::Picture;
+use super::timeline::Timeline;
+use super::{BenchError, progress_line};
+use crate::progress;
 use crate::protocol::code::{request, response};
 
 /// Report of `bench consume`.
@@ -57,31 +62,37 @@ pub(super) struct Pulled {
 }
 
 /// How to ask.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct PullOptions {
     pub topic: String,
     pub group: String,
     pub max_messages: u32,
     pub deadline: Option<Instant>,
+    /// Where what comes is counted.
+    pub timeline: Option<Arc<Mutex<Timeline>>>,
 }
 
 /// Runs `bench consume`.
-pub(super) async fn run(arguments: &ConsumeArgs) -> Result<ConsumeReport, BenchError> {
+pub(super) async fn run(arguments: &ConsumeArgs) -> Result<(ConsumeReport, Picture), BenchError> {
     let directory = Directory::new(&arguments.target)?;
     let ranges = queue_ranges(&directory).await?;
     let queues = ranges.len();
+    let started = Instant::now();
+    let span = arguments.duration.unwrap_or_default();
+    let timeline = Timeline::new(started, span, vec![arguments.target.topic.clone()]);
+    let timeline = Arc::new(Mutex::new(timeline));
     let options = PullOptions {
         topic: directory.topic().to_owned(),
         group: arguments.group.clone(),
         max_messages: arguments.max_messages,
-        deadline: arguments.duration.map(|duration| Instant::now() + duration),
+        deadline: arguments.duration.map(|duration| started + duration),
+        timeline: Some(timeline.clone()),
     };
     let connections = arguments.connections.clamp(1, queues.max(1));
     let mut shares: Vec<Vec<QueueRange>> = vec![Vec::new(); connections];
     for (index, range) in ranges.into_iter().enumerate() {
         shares[index % connections].push(range);
     }
-    let started = Instant::now();
     let tasks: Vec<_> = shares
         .into_iter()
         .map(|share| {
@@ -89,15 +100,27 @@ pub(super) async fn run(arguments: &ConsumeArgs) -> Result<ConsumeReport, BenchE
             tokio::spawn(async move { pull_all(share, &options, &mut |_| {}).await })
         })
         .collect();
-    let mut total = Pulled::default();
-    for task in tasks {
-        let pulled = task.await.map_err(|error| BenchError::Task(error.to_string()))??;
-        total.messages += pulled.messages;
-        total.bytes += pulled.bytes;
-        total.pulls += pulled.pulls;
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    Ok(ConsumeReport {
+    let all = async {
+        let mut total = Pulled::default();
+        for task in tasks {
+            let pulled = task.await.map_err(|error| BenchError::Task(error.to_string()))??;
+            total.messages += pulled.messages;
+            total.bytes += pulled.bytes;
+            total.pulls += pulled.pulls;
+        }
+        Ok::<_, BenchError>(total)
+    };
+    let counts = || timeline.lock().counts();
+    let total = progress::during(all, progress_line(started, span, counts)).await?;
+    let ended = Instant::now();
+    let seconds = (ended - started).as_secs_f64();
+    timeline.lock().end_at(ended);
+    let mut picture = Picture::of(&timeline.lock());
+    picture.title = format!("Catch-up read of {queues} queues");
+    picture.set("topic", &options.topic);
+    picture.set("connections", connections);
+    picture.set("messages asked for in one pull", options.max_messages);
+    let report = ConsumeReport {
         topic: options.topic,
         connections,
         queues,
@@ -107,7 +130,8 @@ pub(super) async fn run(arguments: &ConsumeArgs) -> Result<ConsumeReport, BenchE
         seconds,
         messages_per_second: total.messages as f64 / seconds,
         mib_per_second: total.bytes as f64 / (1024.0 * 1024.0) / seconds,
-    })
+    };
+    Ok((report, picture))
 }
 
 /// What every queue of the topic holds now.
@@ -169,7 +193,13 @@ async fn pull_connection(
         while let Some(answer) = pipe.next_answer()? {
             let Some(queue) = queues.get_mut(answer.slot) else { continue };
             pulled.pulls += 1;
+            let before = pulled.messages;
             take_answer(queue, &answer, pulled, visit)?;
+            if let Some(timeline) = &options.timeline
+                && let Some(interval) = timeline.lock().at(Instant::now())
+            {
+                interval.by_broker[0] += pulled.messages - before;
+            }
             if queue.from >= queue.to {
                 unfinished -= 1;
             } else {

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -16,9 +18,14 @@ use super::consume::{PullOptions, QueueRange, pull_all, queue_ranges};
 use super::directory::{Broker, Directory};
 use super::frame::{SendTemplate, UniqueId};
 use super::pipe::{Pipe, PipeError};
-use super::produce::{OUT_BYTES_TARGET, queue_templates};
+use super::produce::{OUT_BYTES_TARGET, TIMER_SLACK, queue_templates};
+use super::recorder::LatencySummary;
+use super::report::{Picture, grouped};
+use super::silence::Watch;
 use super::slots::Slots;
-use super::{BenchError, reconnect};
+use super::timeline::Timeline;
+use super::{BenchError, progress_line, reconnect};
+use crate::progress;
 
 /// Unanswered sends allowed on one connection.
 const WINDOW: usize = 16 * 1024;
@@ -38,6 +45,8 @@ pub(super) struct FailoverReport {
     sent_again: u64,
     connections_lost: u64,
     refused: BTreeMap<i32, u64>,
+    /// From a send's begin to its acknowledgement, however often it was written.
+    latency: LatencySummary,
     /// Longest time between two acknowledgements that follow each other.
     gap_ms: f64,
     /// From the kill command's start to the first acknowledgement over a new connection.
@@ -61,6 +70,7 @@ impl std::fmt::Display for FailoverReport {
         if !self.refused.is_empty() {
             writeln!(f, "refused        {:?} (response code: count)", self.refused)?;
         }
+        writeln!(f, "latency        {}", self.latency)?;
         writeln!(f, "gap            {:.0} ms between two acknowledgements", self.gap_ms)?;
         if let Some(ms) = self.kill_to_ack_ms {
             writeln!(f, "kill to ack    {ms:.0} ms")?;
@@ -73,13 +83,15 @@ impl std::fmt::Display for FailoverReport {
 }
 
 /// Runs `bench failover`.
-pub(super) async fn run(arguments: &FailoverArgs) -> Result<FailoverReport, BenchError> {
+pub(super) async fn run(arguments: &FailoverArgs) -> Result<(FailoverReport, Picture), BenchError> {
     let directory = Directory::new(&arguments.target)?;
     let brokers = directory.ensure_topic().await?;
     let before = queue_ranges(&directory).await?;
     let run = super::run_id();
     let start = Instant::now();
     let body = super::filler(arguments.size);
+    let names = brokers.iter().map(|broker| broker.name.clone()).collect();
+    let timeline = Arc::new(Mutex::new(Timeline::new(start, arguments.duration, names)));
     let mut senders = Vec::new();
     for (index, broker) in brokers.iter().enumerate() {
         let sender = Sender {
@@ -96,18 +108,44 @@ pub(super) async fn run(arguments: &FailoverArgs) -> Result<FailoverReport, Benc
             again: VecDeque::new(),
             sends: Vec::new(),
             tally: Tally::new(start),
+            watch: Watch::new(&broker.name, &broker.address, start),
+            broker_index: index,
+            timeline: timeline.clone(),
         };
         senders.push(tokio::spawn(sender.run()));
     }
-    let killed_at = kill_leader(arguments, &brokers[0], start).await?;
-    let mut finished = Vec::new();
-    for sender in senders {
-        let sender = sender.await.map_err(|error| BenchError::Task(error.to_string()))??;
-        finished.push(sender);
-    }
-    let mut report = summarise(arguments, &finished, killed_at);
-    read_back(&directory, &before, run, &finished, &mut report).await?;
-    Ok(report)
+    let all = async {
+        let killed_at = kill_leader(arguments, &brokers[0], start, &timeline).await?;
+        let mut finished = Vec::new();
+        for sender in senders {
+            let sender = sender.await.map_err(|error| BenchError::Task(error.to_string()))??;
+            finished.push(sender);
+        }
+        Ok::<_, BenchError>((killed_at, finished))
+    };
+    let counts = || timeline.lock().counts();
+    let line = progress_line(start, arguments.duration, counts);
+    let (killed_at, finished) = progress::during(all, line).await?;
+    timeline.lock().end_at(start + arguments.duration);
+    let latency = timeline.lock().total().summary();
+    let mut report = summarise(arguments, &finished, killed_at, latency);
+    let reading = || "bench: reading everything back".to_owned();
+    let read = read_back(&directory, &before, run, &finished, &mut report);
+    progress::during(read, reading).await?;
+    let picture = picture(arguments, &brokers, &timeline.lock());
+    Ok((report, picture))
+}
+
+fn picture(arguments: &FailoverArgs, brokers: &[Broker], timeline: &Timeline) -> Picture {
+    let (rate, size) = (grouped(arguments.rate), grouped(arguments.size as u64));
+    let mut picture = Picture::of(timeline);
+    picture.title = format!("{rate} sends a second of {size} B across a leader's death");
+    picture.set("topic", &arguments.target.topic);
+    picture.set_brokers(brokers);
+    picture
+        .set("latency", "from a send's begin to its acknowledgement, however often it was written");
+    picture.set("failed sends", "attempts without an acknowledgement; each was written again");
+    picture
 }
 
 /// Runs the kill command when its time has come; when that was.
@@ -115,11 +153,14 @@ async fn kill_leader(
     arguments: &FailoverArgs,
     leader: &Broker,
     start: Instant,
+    timeline: &Mutex<Timeline>,
 ) -> Result<Option<Instant>, BenchError> {
     let Some(command) = &arguments.kill_command else { return Ok(None) };
     sleep_until(start + arguments.kill_after).await;
     let (host, port) = leader.address.rsplit_once(':').unwrap_or((&leader.address, ""));
     let killed_at = Instant::now();
+    let what = format!("kill command, for {}'s leader {}", leader.name, leader.address);
+    timeline.lock().mark(killed_at, &what);
     let status = tokio::process::Command::new("sh")
         .args(["-c", command])
         .env("RAFTMQ_LEADER_ADDR", &leader.address)
@@ -138,8 +179,10 @@ async fn kill_leader(
 }
 
 /// What happened to one message.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct SendState {
+    /// When it was first written, or when it was due if that was noticeably earlier.
+    begun: Instant,
     writes: u8,
     acknowledged: bool,
     found: u8,
@@ -200,6 +243,9 @@ struct Sender {
     again: VecDeque<usize>,
     sends: Vec<SendState>,
     tally: Tally,
+    watch: Watch,
+    broker_index: usize,
+    timeline: Arc<Mutex<Timeline>>,
 }
 
 impl Sender {
@@ -217,6 +263,7 @@ impl Sender {
             self.tally.is_new_connection = true;
             let mut unanswered = self.slots.abandon();
             unanswered.sort_unstable();
+            self.timeline.lock().failed(Instant::now(), unanswered.len() as u64);
             unanswered.into_iter().rev().for_each(|send| self.again.push_front(send));
             if self.tally.last_ack.elapsed() > self.give_up {
                 let missing = self.sends.len() as u64 - self.tally.acknowledged;
@@ -224,6 +271,7 @@ impl Sender {
             }
             let found = reconnect(&self.directory, &self.broker.name, self.give_up).await?;
             (pipe, self.broker) = found;
+            self.watch.reconnected(&self.broker.address);
         }
     }
 
@@ -278,7 +326,8 @@ impl Sender {
             if due > now || self.slots.is_full() {
                 return Some(due.max(now + Duration::from_millis(1)));
             }
-            self.sends.push(SendState::default());
+            let begun = if now - due > TIMER_SLACK { due } else { now };
+            self.sends.push(SendState { begun, writes: 0, acknowledged: false, found: 0 });
             self.write_one(pipe, next);
         }
     }
@@ -295,6 +344,7 @@ impl Sender {
     /// Takes in answers; whether any was an acknowledgement. A refusal ends the session: whoever
     /// leads is looked up again.
     fn read_answers(&mut self, pipe: &mut Pipe, now: Instant) -> Result<bool, PipeError> {
+        let mut timeline = self.timeline.lock();
         let mut acknowledged = false;
         let mut refusal = None;
         while let Some(answer) = pipe.next_answer()? {
@@ -303,11 +353,20 @@ impl Sender {
                 if !self.sends[send].acknowledged {
                     self.sends[send].acknowledged = true;
                     self.tally.acknowledge(now);
+                    let begun = self.sends[send].begun;
+                    if let Some(interval) = timeline.at(now) {
+                        interval.by_broker[self.broker_index] += 1;
+                        interval.latency.record(now - begun);
+                    }
+                    if !acknowledged && let Some(silence) = self.watch.heard(now, begun) {
+                        timeline.silent(silence);
+                    }
                     acknowledged = true;
                 }
                 continue;
             }
             *self.tally.refused.entry(answer.code).or_default() += 1;
+            timeline.failed(now, 1);
             self.again.push_back(send);
             refusal = Some(answer);
         }
@@ -325,6 +384,7 @@ fn summarise(
     arguments: &FailoverArgs,
     senders: &[Sender],
     killed_at: Option<Instant>,
+    latency: LatencySummary,
 ) -> FailoverReport {
     let mut report = FailoverReport {
         topic: arguments.target.topic.clone(),
@@ -334,6 +394,7 @@ fn summarise(
         sent_again: 0,
         connections_lost: 0,
         refused: BTreeMap::new(),
+        latency,
         gap_ms: 0.0,
         kill_to_ack_ms: None,
         read_back: 0,
@@ -382,6 +443,7 @@ async fn read_back(
         group: "TOOLS_CONSUMER".to_owned(),
         max_messages: 512,
         deadline: None,
+        timeline: None,
     };
     let key = memchr::memmem::Finder::new(b"UNIQ_KEY\x01");
     let mut visit = |record: &[u8]| {

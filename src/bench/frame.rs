@@ -4,6 +4,7 @@
 //! thirteen, the unique id thirty-two), so that a template's lengths stay right.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -76,7 +77,19 @@ pub(super) struct UniqueId {
     pub sequence: u64,
 }
 
+/// Bits of a sequence number below the time: which connection, and which of its sends.
+const CONNECTION_BITS: u32 = 12;
+const NUMBER_BITS: u32 = 16;
+
 impl UniqueId {
+    /// The id of a send that began so long after its run; a connection's `number` counts up.
+    pub(super) fn timed(run: u64, begun: Duration, connection: usize, number: u64) -> UniqueId {
+        let connection = connection as u64 & ((1 << CONNECTION_BITS) - 1);
+        let number = number & ((1 << NUMBER_BITS) - 1);
+        let micros = (begun.as_micros() as u64) << (CONNECTION_BITS + NUMBER_BITS);
+        UniqueId { run, sequence: micros | connection << NUMBER_BITS | number }
+    }
+
     fn write(self, out: &mut [u8]) {
         put_hex(&mut out[..16], self.run);
         put_hex(&mut out[16..32], self.sequence);

@@ -15,7 +15,10 @@ mod frame;
 mod pipe;
 mod produce;
 mod recorder;
+mod report;
+mod silence;
 mod slots;
+mod timeline;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,8 +26,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use arguments::{BenchArgs, BenchCommand};
+use arguments::{ReportArgs, TargetArgs};
 use directory::{Broker, Directory, DirectoryError};
 use pipe::{Pipe, PipeError};
+use report::{Picture, ReportError};
 
 /// Between two attempts to find a living leader.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
@@ -51,7 +56,9 @@ enum BenchError {
     #[error("task ended: {0}")]
     Task(String),
     #[error("report: {0}")]
-    Report(#[from] serde_json::Error),
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error("runtime: {0}")]
     Runtime(#[from] std::io::Error),
 }
@@ -71,12 +78,25 @@ pub fn run(arguments: BenchArgs) -> ExitCode {
 
 async fn dispatch(arguments: BenchArgs) -> Result<ExitCode, BenchError> {
     match &arguments.command {
-        BenchCommand::Produce(a) => print(&produce::run(a).await?, a.target.json)?,
-        BenchCommand::Latency(a) => print(&produce::run_latency(a).await?, a.target.json)?,
-        BenchCommand::Consume(a) => print(&consume::run(a).await?, a.target.json)?,
+        BenchCommand::Produce(a) => {
+            let wanted = Wanted::new(&a.target, &a.report)?;
+            let (report, picture) = produce::run(a).await?;
+            wanted.put_out(&report, picture)?;
+        }
+        BenchCommand::Latency(a) => {
+            let wanted = Wanted::new(&a.target, &a.report)?;
+            let (report, picture) = produce::run_latency(a).await?;
+            wanted.put_out(&report, picture)?;
+        }
+        BenchCommand::Consume(a) => {
+            let wanted = Wanted::new(&a.target, &a.report)?;
+            let (report, picture) = consume::run(a).await?;
+            wanted.put_out(&report, picture)?;
+        }
         BenchCommand::Failover(a) => {
-            let report = failover::run(a).await?;
-            print(&report, a.target.json)?;
+            let wanted = Wanted::new(&a.target, &a.report)?;
+            let (report, picture) = failover::run(a).await?;
+            wanted.put_out(&report, picture)?;
             if report.lost > 0 {
                 return Ok(ExitCode::FAILURE);
             }
@@ -85,16 +105,74 @@ async fn dispatch(arguments: BenchArgs) -> Result<ExitCode, BenchError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print<R: serde::Serialize + std::fmt::Display>(
-    report: &R,
+/// How a run is to be put out. What is wrong with that is found before anything is measured.
+struct Wanted<'a> {
     json: bool,
-) -> Result<(), BenchError> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        println!("{report}");
+    report: &'a ReportArgs,
+    beside: Option<report::Beside>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(target: &TargetArgs, report: &'a ReportArgs) -> Result<Wanted<'a>, ReportError> {
+        if let Some(file) = &report.file {
+            report::check_name(file)?;
+        }
+        let beside = report.beside.as_deref().map(report::read_beside).transpose()?;
+        Ok(Wanted { json: target.json, report, beside })
     }
-    Ok(())
+
+    fn put_out<R: serde::Serialize + std::fmt::Display>(
+        self,
+        report: &R,
+        mut picture: Picture,
+    ) -> Result<(), BenchError> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            println!("{report}");
+        }
+        if let Some(file) = &self.report.file {
+            picture.printed = report.to_string();
+            picture.beside = self.beside;
+            picture.set("command", command_line());
+            report::write(file, &mut picture)?;
+        }
+        Ok(())
+    }
+}
+
+/// How this program was called, so that a report can be made again.
+fn command_line() -> String {
+    let quoted = |argument: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:;,".contains(c);
+        if argument.chars().all(plain) { argument } else { format!("'{argument}'") }
+    };
+    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    format!("raftmq {}", arguments.join(" "))
+}
+
+/// A line of progress: how far a run is, and what came of it since the last line.
+fn progress_line(
+    start: Instant,
+    span: Duration,
+    counts: impl Fn() -> (u64, u64),
+) -> impl FnMut() -> String {
+    let mut last = (start, 0);
+    move || {
+        let now = Instant::now();
+        let Some(elapsed) = now.checked_duration_since(start) else {
+            return "bench: warming up".to_owned();
+        };
+        let (answered, failed) = counts();
+        let since = now.saturating_duration_since(last.0).as_secs_f64().max(0.001);
+        let rate = (answered - last.1) as f64 / since;
+        last = (now, answered);
+        let (elapsed_s, span_s) = (elapsed.as_secs(), span.as_secs());
+        let of = if span.is_zero() { String::new() } else { format!(" of {span_s} s") };
+        format!(
+            "bench: {elapsed_s} s{of}, {rate:.0} messages/s, {answered} so far, {failed} failed"
+        )
+    }
 }
 
 /// Whether an answer says that the broker asked does not lead (any more).

@@ -4,8 +4,10 @@
 //! due, not from when it was written: a stalled broker cannot hide its stall by stalling us.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,15 +15,19 @@ use super::arguments::{LatencyArgs, LoadArgs, ProduceArgs, TargetArgs};
 use super::directory::{Broker, Directory};
 use super::frame::{SendTemplate, UniqueId};
 use super::pipe::{Pipe, PipeError};
-use super::recorder::{LatencySummary, Recorder};
+use super::recorder::LatencySummary;
+use super::report::{Picture, grouped};
+use super::silence::Watch;
 use super::slots::Slots;
-use super::{BenchError, reconnect};
+use super::timeline::Timeline;
+use super::{BenchError, progress_line, reconnect};
+use crate::progress;
 
 /// Requests are handed to the socket in portions of about this many bytes.
 pub(super) const OUT_BYTES_TARGET: usize = 128 * 1024;
 /// A timer may be this late before a send counts as delayed by the broker.
-const TIMER_SLACK: Duration = Duration::from_millis(2);
-/// Unanswered sends allowed in rate mode.
+pub(super) const TIMER_SLACK: Duration = Duration::from_millis(2);
+/// Unanswered sends allowed in rate mode, over all connections.
 const RATE_WINDOW: usize = 16 * 1024;
 const SUCCESS: i32 = 0;
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -73,149 +79,221 @@ impl std::fmt::Display for ProduceReport {
     }
 }
 
-/// What one connection has to do.
+/// What all connections have to do.
 #[derive(Clone)]
 struct Plan {
     directory: Directory,
-    body: Vec<u8>,
-    window: usize,
     rate: Option<f64>,
     run: u64,
     start: Instant,
-    measure_from: Instant,
     stop: Instant,
 }
 
-/// What one connection has seen.
+/// What all connections have seen. They share one thread; a connection holds this for as long as it
+/// takes in the answers of one read.
 struct Tally {
-    recorder: Recorder,
+    timeline: Timeline,
     refused: BTreeMap<i32, u64>,
     connections_lost: u64,
     unknown: u64,
 }
 
+/// How a load is driven.
+pub(super) struct Drive {
+    pub connections: usize,
+    /// Unanswered sends over all connections, unless there is a rate.
+    pub window: usize,
+    pub rate: Option<u64>,
+    pub run: u64,
+    /// The sends' ids tell how long after this they began.
+    pub start: Instant,
+}
+
+impl Drive {
+    fn new(connections: usize, window: usize, rate: Option<u64>) -> Drive {
+        let (run, start) = (super::run_id(), Instant::now());
+        Drive { connections, window, rate, run, start }
+    }
+}
+
 /// Runs `bench produce`.
-pub(super) async fn run(arguments: &ProduceArgs) -> Result<ProduceReport, BenchError> {
+pub(super) async fn run(arguments: &ProduceArgs) -> Result<(ProduceReport, Picture), BenchError> {
     let connections = arguments.connections.max(1);
     let window = arguments.window.max(connections);
-    drive(&arguments.target, &arguments.load, connections, window, arguments.rate).await
+    let how = Drive::new(connections, window, arguments.rate);
+    drive(&arguments.target, &arguments.load, &how).await
 }
 
 /// Runs `bench latency`: one in flight, or an open loop.
-pub(super) async fn run_latency(arguments: &LatencyArgs) -> Result<ProduceReport, BenchError> {
-    drive(&arguments.target, &arguments.load, 1, 1, arguments.rate).await
+pub(super) async fn run_latency(
+    arguments: &LatencyArgs,
+) -> Result<(ProduceReport, Picture), BenchError> {
+    let how = Drive::new(1, 1, arguments.rate);
+    drive(&arguments.target, &arguments.load, &how).await
 }
 
-async fn drive(
+/// Sends until the measured time is over.
+pub(super) async fn drive(
     target: &TargetArgs,
     load: &LoadArgs,
-    connections: usize,
-    window: usize,
-    rate: Option<u64>,
-) -> Result<ProduceReport, BenchError> {
+    how: &Drive,
+) -> Result<(ProduceReport, Picture), BenchError> {
+    let &Drive { connections, window, rate, run, start } = how;
     let directory = Directory::new(target)?;
     let brokers = directory.ensure_topic().await?;
-    let start = Instant::now();
+    let body = super::filler(load.size);
+    let templates: Vec<Arc<[SendTemplate]>> = brokers
+        .iter()
+        .map(|broker| queue_templates(directory.topic(), broker, &body).into())
+        .collect();
     let measure_from = start + load.warmup;
+    let names = brokers.iter().map(|broker| broker.name.clone()).collect();
+    let tally = Arc::new(Mutex::new(Tally {
+        timeline: Timeline::new(measure_from, load.duration, names),
+        refused: BTreeMap::new(),
+        connections_lost: 0,
+        unknown: 0,
+    }));
     let plan = Plan {
         directory,
-        body: super::filler(load.size),
-        window: if rate.is_some() { RATE_WINDOW } else { window.div_ceil(connections) },
         rate: rate.map(|rate| rate as f64 / connections as f64),
-        run: super::run_id(),
+        run,
         start,
-        measure_from,
         stop: measure_from + load.duration,
     };
     let tasks: Vec<_> = (0..connections)
         .map(|index| {
-            let broker = brokers[index % brokers.len()].clone();
-            tokio::spawn(connection(plan.clone(), broker, index))
+            let broker_index = index % brokers.len();
+            let broker = brokers[broker_index].clone();
+            let share = window / connections + usize::from(index < window % connections);
+            let sender = Sender {
+                templates: templates[broker_index].clone(),
+                slots: Slots::new(if rate.is_some() {
+                    RATE_WINDOW / connections + 64
+                } else {
+                    share
+                }),
+                first_queue: index * templates[broker_index].len() / connections,
+                index,
+                written: 0,
+                watch: Watch::new(&broker.name, &broker.address, start),
+                broker_index,
+                tally: tally.clone(),
+                plan: plan.clone(),
+            };
+            tokio::spawn(sender.run(broker))
         })
         .collect();
-    let mut total = Tally::new();
-    for task in tasks {
-        total.add(task.await.map_err(|error| BenchError::Task(error.to_string()))??);
-    }
+    let all = async {
+        for task in tasks {
+            task.await.map_err(|error| BenchError::Task(error.to_string()))??;
+        }
+        Ok::<(), BenchError>(())
+    };
+    let counts = || tally.lock().timeline.counts();
+    progress::during(all, progress_line(measure_from, load.duration, counts)).await?;
+    let mut tally = tally.lock();
+    tally.timeline.end_at(plan.stop);
+    let report = report(target, load, how, &tally);
+    Ok((report, picture(target, load, how, &brokers, &tally)))
+}
+
+fn report(target: &TargetArgs, load: &LoadArgs, how: &Drive, tally: &Tally) -> ProduceReport {
+    let total = tally.timeline.total();
     let seconds = load.duration.as_secs_f64();
-    let per_second = total.recorder.count() as f64 / seconds;
-    Ok(ProduceReport {
+    let per_second = total.count() as f64 / seconds;
+    ProduceReport {
         topic: target.topic.clone(),
-        connections,
-        window,
-        rate_per_second: rate,
+        connections: how.connections,
+        window: how.window,
+        rate_per_second: how.rate,
         body_bytes: load.size,
         seconds,
-        sent: total.recorder.count(),
+        sent: total.count(),
         sent_per_second: per_second,
         body_mib_per_second: per_second * load.size as f64 / (1024.0 * 1024.0),
-        latency: total.recorder.summary(),
-        refused: total.refused,
-        connections_lost: total.connections_lost,
-        unknown: total.unknown,
-    })
-}
-
-impl Tally {
-    fn new() -> Tally {
-        let (recorder, refused) = (Recorder::new(), BTreeMap::new());
-        Tally { recorder, refused, connections_lost: 0, unknown: 0 }
-    }
-
-    fn add(&mut self, other: Tally) {
-        self.recorder.merge(&other.recorder);
-        for (code, count) in other.refused {
-            *self.refused.entry(code).or_default() += count;
-        }
-        self.connections_lost += other.connections_lost;
-        self.unknown += other.unknown;
+        latency: total.summary(),
+        refused: tally.refused.clone(),
+        connections_lost: tally.connections_lost,
+        unknown: tally.unknown,
     }
 }
 
-/// One connection for the whole run, reconnecting as often as it takes.
-async fn connection(plan: Plan, broker: Broker, index: usize) -> Result<Tally, BenchError> {
-    let mut sender = Sender {
-        templates: templates(&plan, &broker),
-        slots: Slots::new(plan.window),
-        sequence: (index as u64) << 40,
-        written: 0,
-        tally: Tally::new(),
-        plan,
+fn picture(
+    target: &TargetArgs,
+    load: &LoadArgs,
+    how: &Drive,
+    brokers: &[Broker],
+    tally: &Tally,
+) -> Picture {
+    let mut picture = Picture::of(&tally.timeline);
+    let size = grouped(load.size as u64);
+    picture.title = match how.rate {
+        Some(rate) => format!("{} sends a second of {size} B", grouped(rate)),
+        None => format!("{} sends of {size} B in flight", grouped(how.window as u64)),
     };
-    let mut pipe = Pipe::connect(&broker.address).await?;
-    loop {
-        match sender.session(&mut pipe).await {
-            Ok(()) => return Ok(sender.tally),
-            Err(error) => tracing::debug!(broker = broker.name, %error, "connection lost"),
-        }
-        sender.tally.connections_lost += 1;
-        sender.tally.unknown += sender.slots.abandon().len() as u64;
-        if Instant::now() >= sender.plan.stop {
-            return Ok(sender.tally);
-        }
-        pipe = reconnect(&sender.plan.directory, &broker.name, GIVE_UP).await?.0;
-    }
+    picture.set("topic", &target.topic);
+    picture.set_brokers(brokers);
+    picture.set("connections", how.connections);
+    picture.set("warm-up before", format!("{} s", load.warmup.as_secs_f64()));
+    picture
 }
 
 pub(super) fn queue_templates(topic: &str, broker: &Broker, body: &[u8]) -> Vec<SendTemplate> {
     (0..broker.queues).map(|queue| SendTemplate::new(topic, &broker.name, queue, body)).collect()
 }
 
-fn templates(plan: &Plan, broker: &Broker) -> Vec<SendTemplate> {
-    queue_templates(plan.directory.topic(), broker, &plan.body)
-}
-
 struct Sender {
     plan: Plan,
-    templates: Vec<SendTemplate>,
+    templates: Arc<[SendTemplate]>,
     /// When each unanswered send counts as begun.
     slots: Slots<Instant>,
-    sequence: u64,
+    index: usize,
+    /// Connections begin at different queues, so that together they use all of them.
+    first_queue: usize,
     written: u64,
-    tally: Tally,
+    watch: Watch,
+    broker_index: usize,
+    tally: Arc<Mutex<Tally>>,
 }
 
 impl Sender {
+    /// One connection for the whole run, reconnecting as often as it takes.
+    async fn run(mut self, broker: Broker) -> Result<(), BenchError> {
+        let mut pipe = Pipe::connect(&broker.address).await?;
+        loop {
+            match self.session(&mut pipe).await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(broker = broker.name, %error, "connection lost"),
+            }
+            if self.is_over_after_loss() {
+                break;
+            }
+            let (connected, broker) =
+                reconnect(&self.plan.directory, &broker.name, GIVE_UP).await?;
+            self.watch.reconnected(&broker.address);
+            pipe = connected;
+        }
+        let oldest = self.slots.abandon().into_iter().min();
+        if let Some(silence) = self.watch.end(self.plan.stop, oldest) {
+            self.tally.lock().timeline.silent(silence);
+        }
+        Ok(())
+    }
+
+    /// Counts what a lost connection leaves unanswered; whether the run is over.
+    fn is_over_after_loss(&mut self) -> bool {
+        let now = Instant::now();
+        let unanswered = self.slots.abandon().len() as u64;
+        let mut tally = self.tally.lock();
+        tally.connections_lost += 1;
+        tally.unknown += unanswered;
+        if now < self.plan.stop {
+            tally.timeline.failed(now, unanswered);
+        }
+        now >= self.plan.stop
+    }
+
     /// Sends over one connection until the run ends (`Ok`) or the connection is of no use.
     async fn session(&mut self, pipe: &mut Pipe) -> Result<(), PipeError> {
         let stop = sleep_until(self.plan.stop);
@@ -248,8 +326,8 @@ impl Sender {
             }
             return None;
         };
-        let plan_start = self.plan.start;
-        let due_at = |n: u64| plan_start + Duration::from_secs_f64(n as f64 / rate);
+        let start = self.plan.start;
+        let due_at = |n: u64| start + Duration::from_secs_f64(n as f64 / rate);
         while due_at(self.written) <= now && !self.slots.is_full() {
             let due = due_at(self.written);
             let begun = if now - due > TIMER_SLACK { due } else { now };
@@ -260,34 +338,50 @@ impl Sender {
 
     fn write_one(&mut self, pipe: &mut Pipe, begun: Instant, born_ms: i64) {
         let Some(slot) = self.slots.take(begun) else { return };
-        let template = &self.templates[self.written as usize % self.templates.len()];
-        let id = UniqueId { run: self.plan.run, sequence: self.sequence };
+        let queue = (self.first_queue + self.written as usize) % self.templates.len();
+        let template = &self.templates[queue];
+        let id = UniqueId::timed(self.plan.run, begun - self.plan.start, self.index, self.written);
         template.write(&mut pipe.out, slot, born_ms, id);
-        self.sequence += 1;
         self.written += 1;
     }
 
     /// Takes in the answers that have come. `Ok(true)`: every one of them was a refusal.
     fn read_answers(&mut self, pipe: &mut Pipe) -> Result<bool, PipeError> {
         let now = Instant::now();
-        let measured = now >= self.plan.measure_from && now < self.plan.stop;
+        let mut tally = self.tally.lock();
+        let tally = &mut *tally;
+        let mut interval = if now < self.plan.stop { tally.timeline.at(now) } else { None };
         let (mut refused, mut accepted) = (0u64, 0u64);
-        while let Some(answer) = pipe.next_answer()? {
+        let mut oldest = None;
+        let useless = loop {
+            let answer = match pipe.next_answer() {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            };
             let Some(begun) = self.slots.answer(answer.slot) else { continue };
             if answer.code == SUCCESS {
                 accepted += 1;
-                if measured {
-                    self.tally.recorder.record(now - begun);
+                oldest.get_or_insert(begun);
+                if let Some(interval) = &mut interval {
+                    interval.latency.record(now - begun);
                 }
                 continue;
             }
             refused += 1;
-            *self.tally.refused.entry(answer.code).or_default() += 1;
+            *tally.refused.entry(answer.code).or_default() += 1;
             if super::is_not_leader(answer.code) {
                 let remark = super::frame::remark(&answer.header);
-                return Err(PipeError::Refused { code: answer.code, remark });
+                break Some(PipeError::Refused { code: answer.code, remark });
             }
+        };
+        if let Some(interval) = interval {
+            interval.by_broker[self.broker_index] += accepted;
+            interval.failed += refused;
         }
-        Ok(refused > 0 && accepted == 0)
+        if let Some(silence) = oldest.and_then(|oldest| self.watch.heard(now, oldest)) {
+            tally.timeline.silent(silence);
+        }
+        useless.map_or(Ok(refused > 0 && accepted == 0), Err)
     }
 }

@@ -31,6 +31,11 @@ impl Recorder {
         self.0.len()
     }
 
+    /// Latencies in microseconds, rising, each with how often it came.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value()))
+    }
+
     pub(super) fn summary(&self) -> LatencySummary {
         let ms = |micros: u64| micros as f64 / 1000.0;
         let at = |quantile: f64| ms(self.0.value_at_quantile(quantile));
