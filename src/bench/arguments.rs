@@ -18,6 +18,8 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// Sends as fast as a fixed window of unanswered requests allows, or at a fixed rate.
     Produce(ProduceArgs),
+    /// Sends at a fixed rate and receives by push: the time from a send to the listener.
+    Push(PushArgs),
     /// Pulls everything a topic holds, as fast as it comes.
     Consume(ConsumeArgs),
     /// Send latency: one request in flight, or a fixed rate measured from the intended send time.
@@ -87,6 +89,9 @@ pub struct ProduceArgs {
     /// Unanswered sends allowed over all connections.
     #[arg(short = 'w', long, default_value_t = 64, value_name = "COUNT")]
     pub window: usize,
+    /// Further clients, connected to every broker, that send heartbeats and nothing else.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub clients: usize,
     /// Sends a second over all connections, instead of as fast as the window allows.
     #[arg(short = 'r', long, value_name = "PER_SECOND")]
     pub rate: Option<u64>,
@@ -104,6 +109,23 @@ pub struct LatencyArgs {
     /// Sends a second; without it, the next send waits for the answer of the last.
     #[arg(short = 'r', long, value_name = "PER_SECOND")]
     pub rate: Option<u64>,
+}
+
+/// Arguments of `bench push`.
+#[derive(Debug, Clone, Args)]
+pub struct PushArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub report: ReportArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Sends a second.
+    #[arg(short = 'r', long, default_value_t = 5000, value_name = "PER_SECOND")]
+    pub rate: u64,
+    /// Consumer group of the listener.
+    #[arg(short = 'g', long, default_value = "BENCH_PUSH")]
+    pub group: String,
 }
 
 /// Arguments of `bench consume`.

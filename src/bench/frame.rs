@@ -90,6 +90,11 @@ impl UniqueId {
         UniqueId { run, sequence: micros | connection << NUMBER_BITS | number }
     }
 
+    /// When the send of a timed id began, to the microsecond.
+    pub(super) fn begun(self) -> Duration {
+        Duration::from_micros(self.sequence >> (CONNECTION_BITS + NUMBER_BITS))
+    }
+
     fn write(self, out: &mut [u8]) {
         put_hex(&mut out[..16], self.run);
         put_hex(&mut out[16..32], self.sequence);
@@ -274,6 +279,17 @@ mod tests {
         let id = properties.strip_prefix("UNIQ_KEY\u{1}").unwrap().split('\u{2}').next().unwrap();
         assert_eq!(UniqueId::parse(id.as_bytes()), Some(UniqueId { run: 0xAB, sequence: 2 }));
         assert!(second.ends_with(b"hello"));
+    }
+
+    #[test]
+    fn a_timed_id_says_when_and_is_no_others() {
+        let begun = Duration::from_micros(3_600_000_123);
+        let id = |connection, number| UniqueId::timed(7, begun, connection, number);
+        let mut text = [0u8; 32];
+        id(9, 70_000).write(&mut text);
+        let read = UniqueId::parse(&text).unwrap();
+        assert_eq!((read.run, read.begun()), (7, begun));
+        assert!(id(9, 1) != id(9, 2) && id(9, 1) != id(8, 1));
     }
 
     #[test]

@@ -9,11 +9,13 @@
 
 mod arguments;
 mod consume;
+mod crowd;
 mod directory;
 mod failover;
 mod frame;
 mod pipe;
 mod produce;
+mod push;
 mod recorder;
 mod report;
 mod silence;
@@ -51,6 +53,10 @@ enum BenchError {
     NoProgress(u32, i64),
     #[error("{0} of the sends were not acknowledged within {1:?}")]
     Unacknowledged(u64, Duration),
+    #[error("a push consumer finds its brokers by their route: say where the NameServer is (-n)")]
+    PushNeedsRoutes,
+    #[error(transparent)]
+    Client(#[from] crate::client::ClientError),
     #[error("kill command: {0}")]
     KillCommand(String),
     #[error("task ended: {0}")]
@@ -87,6 +93,14 @@ async fn dispatch(arguments: BenchArgs) -> Result<ExitCode, BenchError> {
             let wanted = Wanted::new(&a.target, &a.report)?;
             let (report, picture) = produce::run_latency(a).await?;
             wanted.put_out(&report, picture)?;
+        }
+        BenchCommand::Push(a) => {
+            let wanted = Wanted::new(&a.target, &a.report)?;
+            let (report, picture) = push::run(a).await?;
+            wanted.put_out(&report, picture)?;
+            if report.missing > 0 {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         BenchCommand::Consume(a) => {
             let wanted = Wanted::new(&a.target, &a.report)?;

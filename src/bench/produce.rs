@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arguments::{LatencyArgs, LoadArgs, ProduceArgs, TargetArgs};
+use super::crowd;
 use super::directory::{Broker, Directory};
 use super::frame::{SendTemplate, UniqueId};
 use super::pipe::{Pipe, PipeError};
@@ -38,6 +39,9 @@ pub(super) struct ProduceReport {
     topic: String,
     connections: usize,
     window: usize,
+    /// Further clients that were connected.
+    #[serde(skip_serializing_if = "is_none_at_all")]
+    clients: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_per_second: Option<u64>,
     body_bytes: usize,
@@ -51,6 +55,13 @@ pub(super) struct ProduceReport {
     connections_lost: u64,
     /// Sends whose answer never came because their connection was lost.
     unknown: u64,
+    /// Successes, also outside the measured time.
+    #[serde(skip)]
+    pub acknowledged: u64,
+}
+
+fn is_none_at_all(count: &usize) -> bool {
+    *count == 0
 }
 
 impl std::fmt::Display for ProduceReport {
@@ -64,6 +75,9 @@ impl std::fmt::Display for ProduceReport {
                 "load         {} in flight over {} connections, {} B",
                 self.window, self.connections, self.body_bytes
             )?,
+        }
+        if self.clients > 0 {
+            writeln!(f, "clients      {} more are connected", self.clients)?;
         }
         writeln!(f, "sent         {} in {:.1} s", self.sent, self.seconds)?;
         writeln!(f, "throughput   {per_second:.0} msgs/s  {mib:.1} MiB/s")?;
@@ -86,6 +100,7 @@ struct Plan {
     rate: Option<f64>,
     run: u64,
     start: Instant,
+    begin: Instant,
     stop: Instant,
 }
 
@@ -93,6 +108,8 @@ struct Plan {
 /// takes in the answers of one read.
 struct Tally {
     timeline: Timeline,
+    /// Also outside the measured time.
+    acknowledged: u64,
     refused: BTreeMap<i32, u64>,
     connections_lost: u64,
     unknown: u64,
@@ -104,15 +121,17 @@ pub(super) struct Drive {
     /// Unanswered sends over all connections, unless there is a rate.
     pub window: usize,
     pub rate: Option<u64>,
+    /// Further clients that are connected.
+    pub clients: usize,
     pub run: u64,
     /// The sends' ids tell how long after this they began.
     pub start: Instant,
 }
 
 impl Drive {
-    fn new(connections: usize, window: usize, rate: Option<u64>) -> Drive {
+    fn new(connections: usize, window: usize, rate: Option<u64>, clients: usize) -> Drive {
         let (run, start) = (super::run_id(), Instant::now());
-        Drive { connections, window, rate, run, start }
+        Drive { connections, window, rate, clients, run, start }
     }
 }
 
@@ -120,7 +139,7 @@ impl Drive {
 pub(super) async fn run(arguments: &ProduceArgs) -> Result<(ProduceReport, Picture), BenchError> {
     let connections = arguments.connections.max(1);
     let window = arguments.window.max(connections);
-    let how = Drive::new(connections, window, arguments.rate);
+    let how = Drive::new(connections, window, arguments.rate, arguments.clients);
     drive(&arguments.target, &arguments.load, &how).await
 }
 
@@ -128,7 +147,7 @@ pub(super) async fn run(arguments: &ProduceArgs) -> Result<(ProduceReport, Pictu
 pub(super) async fn run_latency(
     arguments: &LatencyArgs,
 ) -> Result<(ProduceReport, Picture), BenchError> {
-    let how = Drive::new(1, 1, arguments.rate);
+    let how = Drive::new(1, 1, arguments.rate, 0);
     drive(&arguments.target, &arguments.load, &how).await
 }
 
@@ -138,7 +157,7 @@ pub(super) async fn drive(
     load: &LoadArgs,
     how: &Drive,
 ) -> Result<(ProduceReport, Picture), BenchError> {
-    let &Drive { connections, window, rate, run, start } = how;
+    let &Drive { connections, window, rate, clients, run, .. } = how;
     let directory = Directory::new(target)?;
     let brokers = directory.ensure_topic().await?;
     let body = super::filler(load.size);
@@ -146,10 +165,14 @@ pub(super) async fn drive(
         .iter()
         .map(|broker| queue_templates(directory.topic(), broker, &body).into())
         .collect();
-    let measure_from = start + load.warmup;
+    let crowd = crowd::connect(&brokers, clients, run).await?;
+    // A crowd takes a while to gather; nobody sends meanwhile.
+    let begin = if clients > 0 { Instant::now() } else { how.start };
+    let measure_from = begin + load.warmup;
     let names = brokers.iter().map(|broker| broker.name.clone()).collect();
     let tally = Arc::new(Mutex::new(Tally {
         timeline: Timeline::new(measure_from, load.duration, names),
+        acknowledged: 0,
         refused: BTreeMap::new(),
         connections_lost: 0,
         unknown: 0,
@@ -158,7 +181,8 @@ pub(super) async fn drive(
         directory,
         rate: rate.map(|rate| rate as f64 / connections as f64),
         run,
-        start,
+        start: how.start,
+        begin,
         stop: measure_from + load.duration,
     };
     let tasks: Vec<_> = (0..connections)
@@ -176,7 +200,7 @@ pub(super) async fn drive(
                 first_queue: index * templates[broker_index].len() / connections,
                 index,
                 written: 0,
-                watch: Watch::new(&broker.name, &broker.address, start),
+                watch: Watch::new(&broker.name, &broker.address, begin),
                 broker_index,
                 tally: tally.clone(),
                 plan: plan.clone(),
@@ -193,6 +217,7 @@ pub(super) async fn drive(
     let counts = || tally.lock().timeline.counts();
     progress::during(all, progress_line(measure_from, load.duration, counts)).await?;
     let mut tally = tally.lock();
+    drop(crowd);
     tally.timeline.end_at(plan.stop);
     let report = report(target, load, how, &tally);
     Ok((report, picture(target, load, how, &brokers, &tally)))
@@ -206,6 +231,7 @@ fn report(target: &TargetArgs, load: &LoadArgs, how: &Drive, tally: &Tally) -> P
         topic: target.topic.clone(),
         connections: how.connections,
         window: how.window,
+        clients: how.clients,
         rate_per_second: how.rate,
         body_bytes: load.size,
         seconds,
@@ -216,6 +242,7 @@ fn report(target: &TargetArgs, load: &LoadArgs, how: &Drive, tally: &Tally) -> P
         refused: tally.refused.clone(),
         connections_lost: tally.connections_lost,
         unknown: tally.unknown,
+        acknowledged: tally.acknowledged,
     }
 }
 
@@ -235,6 +262,9 @@ fn picture(
     picture.set("topic", &target.topic);
     picture.set_brokers(brokers);
     picture.set("connections", how.connections);
+    if how.clients > 0 {
+        picture.set("further clients, connected", how.clients);
+    }
     picture.set("warm-up before", format!("{} s", load.warmup.as_secs_f64()));
     picture
 }
@@ -326,8 +356,8 @@ impl Sender {
             }
             return None;
         };
-        let start = self.plan.start;
-        let due_at = |n: u64| start + Duration::from_secs_f64(n as f64 / rate);
+        let begin = self.plan.begin;
+        let due_at = |n: u64| begin + Duration::from_secs_f64(n as f64 / rate);
         while due_at(self.written) <= now && !self.slots.is_full() {
             let due = due_at(self.written);
             let begun = if now - due > TIMER_SLACK { due } else { now };
@@ -375,6 +405,7 @@ impl Sender {
                 break Some(PipeError::Refused { code: answer.code, remark });
             }
         };
+        tally.acknowledged += accepted;
         if let Some(interval) = interval {
             interval.by_broker[self.broker_index] += accepted;
             interval.failed += refused;
