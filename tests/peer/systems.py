@@ -38,8 +38,8 @@ def free_ports(count):
     return ports
 
 
-def broker_ids(name_server_port):
-    """Broker id to address of the group, asked of the NameServer (request code 106)."""
+def cluster(name_server_port):
+    """Broker id to address of each broker name, asked of the NameServer (request code 106)."""
     header = json.dumps({"code": 106, "language": "JAVA", "version": 493, "opaque": 1, "flag": 0,
                          "serializeTypeCurrentRPC": "JSON", "extFields": {}}).encode()
     with socket.create_connection(("127.0.0.1", name_server_port), timeout=5) as connection:
@@ -47,9 +47,17 @@ def broker_ids(name_server_port):
         frame = connection.makefile("rb")
         total, header_bytes = struct.unpack(">II", frame.read(8))
         body = frame.read(total - 4)[header_bytes & 0xFFFFFF:].decode()
-    found = re.search(r'"brokerAddrs":\{([^}]*)\}', body)
-    pairs = re.findall(r'"?(\d+)"?:"([^"]+)"', found.group(1)) if found else []
-    return {int(broker_id): address for broker_id, address in pairs}
+    brokers = {}
+    for before, addresses, after in re.findall(r'\{([^{}]*)"brokerAddrs":\{([^}]*)\}([^{}]*)\}', body):
+        name = re.search(r'"brokerName":"([^"]+)"', before + after).group(1)
+        pairs = re.findall(r'"?(\d+)"?:"([^"]+)"', addresses)
+        brokers[name] = {int(broker_id): address for broker_id, address in pairs}
+    return brokers
+
+
+def broker_ids(name_server_port):
+    """Broker id to address of the one group there is."""
+    return cluster(name_server_port).get(BROKER_NAME, {})
 
 
 class System:
@@ -74,10 +82,13 @@ class System:
         """For `bench failover --kill-command`: the leader's port is in its environment."""
         return "kill -9 $(cat %s/pids/$RAFTMQ_LEADER_PORT)" % self.folder
 
-    def start(self):
+    def start_name_server(self):
         self.write("namesrv.conf", ["listenPort=%d" % self.name_server_port])
         self.spawn("namesrv", self.name_server_command(), self.name_server_port)
         self.await_text("namesrv", "The Name Server boot success")
+
+    def start(self):
+        self.start_name_server()
         for member in range(len(self.ports)):
             self.write("broker-n%d.conf" % member, self.broker_settings(member))
             self.start_member(member)
@@ -116,13 +127,14 @@ class System:
     def write(self, file, lines):
         (self.folder / file).write_text("\n".join(lines) + "\n")
 
-    def spawn(self, name, command, port):
+    def spawn(self, name, command, *ports):
         log = open(self.folder / (name + ".log"), "wb")
         environment = dict(os.environ, ROCKETMQ_HOME=str(self.folder))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, cwd=self.folder, env=environment)
         self.processes[name] = process
-        (self.folder / "pids" / str(port)).write_text(str(process.pid))
+        for port in ports:
+            (self.folder / "pids" / str(port)).write_text(str(process.pid))
 
     def await_text(self, name, text):
         log = self.folder / (name + ".log")
@@ -190,6 +202,56 @@ class Raftmq(System):
 
     def broker_settings(self, member):
         return self.group_settings(member) + ["flushDiskType=SYNC_FLUSH"] + self.extra_settings
+
+
+class RaftmqThreeGroups(Raftmq):
+    """Three nodes, each with a member of three groups and the leader of one, SYNC_FLUSH."""
+
+    title = "raftmq, three nodes x three groups, SYNC_FLUSH"
+    groups = ["broker-a", "broker-b", "broker-c"]
+
+    def __init__(self, folder):
+        System.__init__(self, folder, 9)
+
+    def start(self):
+        self.start_name_server()
+        for node in range(3):
+            for group in range(3):
+                self.write("node%d-%d.conf" % (node, group), self.member_settings(node, group))
+        for node in range(3):
+            self.start_node(node)
+        for node in range(3):
+            self.await_text("node%d" % node, "boot success")
+        self.await_leader()
+        return self
+
+    def start_node(self, node):
+        files = ["node%d-%d.conf" % (node, group) for group in range(3)]
+        command = [RAFTMQ, "broker"] + [part for file in files for part in ("-c", file)]
+        self.spawn("node%d" % node, command, *self.ports[3 * node:3 * node + 3])
+
+    def member_settings(self, node, group):
+        name = self.groups[group]
+        peers = ["n%d-127.0.0.1:%d" % (peer, self.peer_ports[3 * peer + group]) for peer in range(3)]
+        replaced = {
+            "brokerName": name,
+            "storePathRootDir": "%s/store-node%d-%s" % (self.folder, node, name),
+            "storePathCommitLog": "%s/store-node%d-%s/commitlog" % (self.folder, node, name),
+            "dLegerGroup": name,
+            "dLegerPeers": ";".join(peers),
+            "dLegerSelfId": "n%d" % node,
+        }
+        settings = dict(line.split("=", 1) for line in self.broker_settings(3 * node + group))
+        settings.update(replaced, preferredLeaderId="n%d" % group)
+        return ["%s=%s" % setting for setting in settings.items()]
+
+    def await_leader(self):
+        def spread():
+            brokers = cluster(self.name_server_port)
+            leaders = [brokers.get(name, {}).get(0) for name in self.groups]
+            return leaders == ["127.0.0.1:%d" % self.ports[4 * group] for group in range(3)]
+
+        self.poll("each node leads its group", spread)
 
 
 class Apache(System):
