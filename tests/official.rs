@@ -4,8 +4,8 @@
 //! cluster is started, a topic created for a client that cannot, the node that leads the first
 //! group killed when the suite asks, and the number of cases that passed is compared with what it
 //! must be. A case for which a client lacks the feature is named and not counted. Without the
-//! runtime of a suite (JDK and Maven, Python, Go, Node) the test says so and passes, except under
-//! `CI=true`, where that is a failure.
+//! runtime of a suite (JDK and Maven, Python, Go, Node, Cargo) the test says so and passes, except
+//! under `CI=true`, where that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
@@ -23,6 +23,9 @@ const JAVA_CASES: usize = 43;
 const PYTHON_CASES: usize = 20;
 const GO_CASES: usize = 21;
 const NODE_CASES: usize = 15;
+const RUST_CASES: usize = 24;
+/// The Rust client can be told this in no other way; its own is 20 s.
+const RUST_REBALANCE: (&str, &str) = ("rocketmq.client.rebalance.waitInterval", "2000");
 /// Short enough to wait for; retries begin at the third.
 const DELAY_LEVELS: &str = "messageDelayLevel=1s 3s 1s 1s 1s\n";
 /// Most of it is spent waiting for the clients' own timers, so suites may run side by side.
@@ -66,6 +69,16 @@ fn node_client_3_12_0_sends_consumes_and_survives_a_failover() {
         let mut command = Command::new("node");
         command.arg(suites().join("node/suite.js")).arg(name_servers);
         command.env("NODE_PATH", home.join("node_modules"));
+        command
+    });
+}
+
+#[test]
+fn rust_client_1_0_0_sends_consumes_and_survives_a_failover() {
+    let Some(home) = prepared("rust", &["cargo"]) else { return };
+    run_suite("Rust client 1.0.0", RUST_CASES, |_, name_servers| {
+        let mut command = Command::new(home.join("debug/suite"));
+        command.arg(name_servers).env(RUST_REBALANCE.0, RUST_REBALANCE.1);
         command
     });
 }
