@@ -49,7 +49,7 @@ pub struct Held {
 
 /// States are looked at every so many entries: at the same ones on every member, so that each look can
 /// be compared.
-const DIGEST_EVERY: u64 = 16;
+const DIGEST_EVERY: u64 = 32;
 
 thread_local! {
     /// A simulation lives on one thread.

@@ -154,12 +154,12 @@ impl Member {
 
     /// What its member of a group says about itself.
     pub fn status(&self, group: usize) -> Option<ReplicaStatus> {
-        Some(self.live(group)?.status.borrow().clone())
+        Some(self.slot().live.get(group)?.status.borrow().clone())
     }
 
     /// Whether its members of all groups have started.
     pub fn has_started(&self) -> bool {
-        (0..self.log_dirs.len()).all(|group| self.live(group).is_some())
+        self.slot().live.len() == self.log_dirs.len()
     }
 }
 

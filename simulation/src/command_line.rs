@@ -71,7 +71,6 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    simulation::memory::keep();
     if let Some(filter) = &arguments.log {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }

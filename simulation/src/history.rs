@@ -7,7 +7,7 @@
 //! Invariant: nothing is entered that a client could not know; times are virtual and those of the
 //! call and the return.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,6 +109,10 @@ struct Inner {
     /// By message number; none while under way.
     sends: Vec<Option<Send>>,
     deliveries: Vec<Delivery>,
+    /// Numbers of the messages among them.
+    delivered: BTreeSet<u64>,
+    /// Numbers of messages that were acknowledged and not delivered so far.
+    owed: BTreeSet<u64>,
     /// By group and place in its log.
     answers: BTreeMap<(usize, i64), Answers>,
     /// Listeners are done with whatever they are given.
@@ -144,6 +148,9 @@ impl History {
             inner.acknowledged.resize(groups, 0);
             inner.acknowledged[group] += 1;
             inner.last_acknowledged_call = inner.last_acknowledged_call.max(Some(send.called));
+            if !inner.delivered.contains(&send.message) {
+                inner.owed.insert(send.message);
+            }
         }
         let at = send.message as usize;
         assert!(inner.sends[at].is_none(), "message {at} returned twice");
@@ -152,7 +159,10 @@ impl History {
 
     /// A listener was called.
     pub fn delivered(&self, delivery: Delivery) {
-        self.inner().deliveries.push(delivery);
+        let mut inner = self.inner();
+        inner.delivered.insert(delivery.message);
+        inner.owed.remove(&delivery.message);
+        inner.deliveries.push(delivery);
     }
 
     /// What a listener made of the record at a place in a group's log.
@@ -214,8 +224,43 @@ impl History {
         numbered.map(|(number, send)| send.clone().unwrap_or_else(|| under_way(number))).collect()
     }
 
+    /// Sends that were acknowledged and whose message was not delivered so far.
+    pub fn owed(&self) -> Vec<Send> {
+        let inner = self.inner();
+        let sends = inner.owed.iter().map(|message| inner.sends[*message as usize].clone());
+        sends.flatten().collect()
+    }
+
     /// Deliveries in the order they were made.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.inner().deliveries.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(message: u64, outcome: Outcome) -> Send {
+        Send { message, called: Duration::ZERO, returned: Duration::ZERO, outcome }
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_owed_until_it_is_delivered() {
+        let history = History::default();
+        let queue = Queue { group: 0, id: 0 };
+        let delivery = |message| Delivery { message, queue, offset: 0, position: 0 };
+        let owed = || history.owed().iter().map(|send| send.message).collect::<Vec<_>>();
+        (0..4).for_each(|number| assert_eq!(history.next_message(), number));
+        let waits = Outcome::Waits { group: 0, position: 0 };
+        history.returned(send(0, waits.clone()));
+        history.returned(send(1, Outcome::Unknown));
+        history.returned(send(2, waits.clone()));
+        history.delivered(delivery(3));
+        history.returned(send(3, waits));
+        assert_eq!(owed(), [0, 2], "the last one came before its acknowledgement");
+        history.delivered(delivery(2));
+        history.delivered(delivery(2));
+        assert_eq!(owed(), [0]);
     }
 }

@@ -15,6 +15,8 @@ use crate::workload::message;
 
 /// A message is acknowledged long before the log has grown by this many segments.
 const LATER_SEGMENTS: u64 = 8;
+/// What a record has around its body is shorter.
+const AROUND_BYTES_MAX: u64 = 4 << 10;
 const INVARIANT: &str = "durable on a majority before acknowledged";
 
 /// Where to look; clones look at the same disks.
@@ -62,7 +64,8 @@ impl QuorumDurable {
         let holders = logs.iter().filter(|(machine, dir)| {
             !machine.remembers(*group) || self.holds(&machine.disk, dir, message, position)
         });
-        let (holders, quorum) = (holders.count(), logs.len() / 2 + 1);
+        let quorum = logs.len() / 2 + 1;
+        let holders = holders.take(quorum).count();
         if holders < quorum {
             let what = format!(
                 "message {message} at position {position} is on {holders} disks, not on {quorum}"
@@ -82,7 +85,8 @@ impl QuorumDurable {
                     && message::number_of(record.body, body_bytes_max) == Some(message)
             })
         };
-        let held = disk.durable(&path, at - start..segment_bytes, is_it);
+        let end = (at - start + body_bytes_max + AROUND_BYTES_MAX).min(segment_bytes);
+        let held = disk.durable(&path, at - start..end, is_it);
         held.unwrap_or_else(|| self.gave_up(disk, dir, start))
     }
 

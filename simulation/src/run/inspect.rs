@@ -184,8 +184,7 @@ impl Group {
     fn look(&mut self, group: usize, cluster: &Cluster, findings: &Findings) {
         for (number, member) in cluster.members.iter().enumerate() {
             let name = &member.machine.name;
-            let Some(live) = member.live(group) else { continue };
-            let status = live.status.borrow().clone();
+            let Some(status) = member.status(group) else { continue };
             self.one_leader.seen(&status, findings);
             let disks = cluster.members.iter();
             let disks = disks.map(|member| (&member.machine, member.log_dirs[group].as_path()));

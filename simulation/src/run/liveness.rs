@@ -15,7 +15,7 @@ use raftmq::protocol::names::{SCHEDULE_TOPIC, retry_topic};
 
 use super::World;
 use crate::cluster::{self, Live, Member, Running};
-use crate::history::Outcome;
+use crate::history::{Outcome, Send};
 use crate::workload::{CONSUMER_GROUP, TOPIC, make_topic};
 
 const LEADER: &str = "a majority elects a leader";
@@ -243,23 +243,20 @@ fn rests_at_one_index(world: &World, group: usize) -> bool {
 }
 
 fn undelivered(world: &World, with_delayed: bool) -> usize {
-    let delivered: BTreeSet<u64> =
-        world.history.deliveries().iter().map(|delivery| delivery.message).collect();
     // What retention gave up by now need not come any more.
     let given_up = |group: usize| {
         let lives = world.cluster.members.iter().filter_map(|member| member.live(group));
         lives.map(|live| live.view.min_position().0).max().unwrap_or(0)
     };
     let given_up: Vec<u64> = (0..world.parameters.groups).map(given_up).collect();
-    let sends = world.history.sends(Duration::ZERO);
-    let owed = sends.iter().filter(|send| {
+    let is_missing = |send: &Send| {
         let counts = with_delayed || !matches!(send.outcome, Outcome::Waits { .. });
         let is_kept = |(group, position): (usize, i64)| {
             u64::try_from(position).is_ok_and(|at| at >= given_up[group])
         };
         counts && send.acknowledged().is_some_and(is_kept)
-    });
-    owed.filter(|send| !delivered.contains(&send.message)).count()
+    };
+    world.history.owed().into_iter().filter(is_missing).count()
 }
 
 /// Where each member stands.

@@ -11,10 +11,10 @@ const NUMBER_BYTES: usize = 8;
 pub fn body(number: u64, bytes_max: u64) -> Vec<u8> {
     let mut dice = Dice::of(number, "body");
     let padding = dice.between(0, bytes_max) as usize;
+    let pattern = dice.roll().to_be_bytes().repeat(padding.div_ceil(8));
     let mut body = Vec::with_capacity(NUMBER_BYTES + padding);
     body.extend_from_slice(&number.to_be_bytes());
-    let pattern = dice.roll().to_be_bytes();
-    body.extend((0..padding).map(|at| pattern[at % pattern.len()]));
+    body.extend_from_slice(&pattern[..padding]);
     body
 }
 
