@@ -14,7 +14,7 @@ use simulation::parameters::Parameters;
 use simulation::record;
 use simulation::run::{Plan, Report, play};
 use simulation::scenarios;
-use simulation::sweep::{FIGURES, Sweep};
+use simulation::sweep::{FIGURES, FOUND, Sweep};
 use simulation::trace::Telling;
 
 /// Plays clusters from seeds, with faults, and checks what must hold.
@@ -88,21 +88,36 @@ pub fn main() -> ExitCode {
         return tell(name, &arguments);
     }
     if let Some(seeds) = arguments.flaws {
-        return find_flaws(seeds, arguments.jobs.max(1), arguments.flaw.as_deref());
+        let found = find_flaws(seeds, arguments.jobs.max(1), arguments.flaw.as_deref());
+        return found.unwrap_or_else(|error| {
+            eprintln!("the mistakes cannot be looked for: {error}");
+            ExitCode::FAILURE
+        });
     }
     let mut parameters = Parameters::of(arguments.seed);
     let mut again = format!("--seed {}", arguments.seed);
-    if let Some(name) = &arguments.flaw {
-        let Some(flaw) = Flaw::named(name) else {
-            Flaw::ALL.iter().for_each(|flaw| println!("{}", flaw.name()));
-            return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        };
-        parameters.flaw = Some(flaw);
-        again = format!("{again} --flaw {name}");
+    if let Err(code) = put_in_flaw(&arguments, &mut parameters, &mut again) {
+        return code;
     }
     println!("{parameters}");
     let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
     finish(&report, &again, arguments.record)
+}
+
+/// The mistake that is asked for; those that there are when it is none.
+fn put_in_flaw(
+    arguments: &Arguments,
+    parameters: &mut Parameters,
+    again: &mut String,
+) -> Result<(), ExitCode> {
+    let Some(name) = &arguments.flaw else { return Ok(()) };
+    let Some(flaw) = Flaw::named(name) else {
+        Flaw::ALL.iter().for_each(|flaw| println!("{}", flaw.name()));
+        return Err(if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    };
+    parameters.flaw = Some(flaw);
+    again.push_str(&format!(" --flaw {name}"));
+    Ok(())
 }
 
 fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {
@@ -120,11 +135,14 @@ fn tell(name: &str, arguments: &Arguments) -> ExitCode {
         }
         return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };
+    let mut parameters = Parameters::calm(arguments.seed);
+    let mut again = format!("--scenario {name} --seed {}", arguments.seed);
+    if let Err(code) = put_in_flaw(arguments, &mut parameters, &mut again) {
+        return code;
+    }
     println!("{}", scenario.question);
-    let parameters = Parameters::calm(arguments.seed);
     println!("{parameters}");
     let report = play(parameters, Plan::Scenario(scenario), telling(arguments, Telling::Story));
-    let again = format!("--scenario {name} --seed {}", arguments.seed);
     finish(&report, &again, arguments.record)
 }
 
@@ -156,7 +174,7 @@ fn finish(report: &Report, again: &str, with_record: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for finding in &report.findings {
-        println!("FOUND {finding}");
+        println!("{FOUND}{finding}");
     }
     println!("{}", record::again(again));
     ExitCode::FAILURE

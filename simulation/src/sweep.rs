@@ -19,6 +19,8 @@ use crate::record;
 pub const FIGURES: &str = "figures: ";
 /// How the names of figures begin that count what brokers were made to choose.
 pub const CHOICE: &str = "choice:";
+/// How a line begins that says what must not be; the check's name follows, then `: ` and what it saw.
+pub const FOUND: &str = "FOUND ";
 /// How often a line of progress is printed.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// Figures that are no fault's count.
@@ -49,6 +51,16 @@ pub struct Sweep {
     pub flaw: Option<String>,
 }
 
+/// Plays a seed, with a mistake if one is named, in a process of its own, and keeps what it prints.
+pub(crate) fn play_apart(program: &Path, seed: u64, flaw: Option<&str>) -> std::io::Result<Output> {
+    let mut command = Command::new(program);
+    command.args(["--record", "--seed", &seed.to_string()]);
+    if let Some(name) = flaw {
+        command.args(["--flaw", name]);
+    }
+    command.output()
+}
+
 #[derive(Default)]
 struct Totals {
     runs: u64,
@@ -72,7 +84,7 @@ impl Sweep {
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 let (tell, next, stop, program) = (tell.clone(), &next, &stop, &program);
-                let (end, limit, flaw) = (self.seeds.end, self.limit, &flaw);
+                let (end, limit, flaw) = (self.seeds.end, self.limit, self.flaw.as_deref());
                 scope.spawn(move || {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -80,8 +92,7 @@ impl Sweep {
                         if seed >= end || late || stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        let asked = format!("--record --seed {seed}{flaw}");
-                        let output = Command::new(program).args(asked.split(' ')).output();
+                        let output = play_apart(program, seed, flaw);
                         if tell.send((seed, output)).is_err() {
                             return;
                         }
