@@ -24,6 +24,8 @@ pub enum Mistake {
     TrustsCheckpoint,
     /// A member that lost its disk takes part as if nothing had happened.
     LostDiskVotesAtOnce,
+    /// A member takes an older copy of its directory for the newest one.
+    BelievesOlderCopies,
     /// A checkpoint or snapshot comes back without the consumers' offsets.
     RestoresHalf,
     /// Now and then a record does not get into the consume queue.

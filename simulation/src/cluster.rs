@@ -359,6 +359,10 @@ impl Cluster {
     /// again.
     pub async fn start_with_disk_of(&self, number: usize, other: usize) {
         let (member, owner) = (&self.members[number], &self.members[other]);
+        if member.machine.has_foreign_disk() {
+            // Somebody else waits for it to be refused.
+            return;
+        }
         let store_dir = |number: usize| PathBuf::from(format!("/n{number}"));
         let (from, to) = (store_dir(other), store_dir(number));
         let logs = owner.log_dirs.iter().zip(&member.log_dirs);

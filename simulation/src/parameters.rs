@@ -84,8 +84,12 @@ impl Parameters {
         let heartbeat_interval_ms = dice.pick(&[20, 50, 100]);
         let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
-        let faults = dice.some(Kind::ALL);
         // Drawn apart: everything else of a seed is the same either way.
+        let others = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::OlderCopy);
+        let mut faults = dice.some(&others.collect::<Vec<_>>());
+        if Dice::of(seed, "copies").one_in(3) {
+            faults.push(Kind::OlderCopy);
+        }
         let flush_async = Dice::of(seed, "flush").one_in(8);
         // With several groups a run is about as much work as with one.
         let groups = Dice::of(seed, "groups").pick(&[1, 1, 1, 2, 3]);
@@ -94,7 +98,7 @@ impl Parameters {
         // Bits flip where every member keeps everything, which few seeds draw by themselves.
         let keeps_all = faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4);
         let survived = |kind: &Kind| {
-            let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk);
+            let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk | Kind::OlderCopy);
             let of_all = matches!(kind, Kind::PowerAll | Kind::PowerAtCall);
             (!flush_async || !of_all) && (!keeps_all || !takes_copy)
         };

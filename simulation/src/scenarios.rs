@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::dice::Dice;
 use crate::faults::{self, Kind, Rot};
+use crate::machine::Backup;
 use crate::run::Stage;
 
 /// A story has one group.
@@ -72,6 +73,12 @@ pub const ALL: &[Scenario] = &[
         play: |stage| Box::pin(lost_disk(stage)),
     },
     Scenario {
+        name: "older-copy",
+        question: "A member's disk is put back from a copy that is some time old, later the leader's while \
+                   another member is away: who notices, and is anything lost?",
+        play: |stage| Box::pin(older_copy(stage)),
+    },
+    Scenario {
         name: "bit-rot",
         question: "Bits flip in the members' logs, on disks at rest and in use: is damage ever taken \
                    for data, and who mends it?",
@@ -110,6 +117,38 @@ impl Stage {
         }
     }
 
+    /// A copy of a member's disk, made while all is well, when the others have it on theirs that the member
+    /// has gone on since.
+    async fn outdated_copy(&self, number: usize) -> Option<Backup> {
+        let began = Instant::now();
+        let copy = || self.cluster.back_up(number);
+        let (backup, reach) = self.until(began, copy).await?;
+        let heard = || self.cluster.is_known_to_have_more(number, &reach).then_some(());
+        self.until(began, heard).await?;
+        let waited_ms = began.elapsed().as_millis();
+        self.tell(&format!(
+            "the copy of n{number}'s disk is {waited_ms} ms old, and the others have noted that n{number} \
+             holds more by now"
+        ));
+        Some(backup)
+    }
+
+    /// Looks now and then until something is found, for a minute since `began`.
+    async fn until<T>(&self, began: Instant, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+        while began.elapsed() < Duration::from_secs(60) {
+            if let Some(found) = find() {
+                return Some(found);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        None
+    }
+
+    fn put_back(&self, number: usize, backup: &Backup) {
+        self.counts.struck(Kind::OlderCopy);
+        self.cluster.restore(number, backup);
+    }
+
     /// Waits until a member that lost its disk takes part again, and tells of the steps.
     async fn whole_again(&self, number: usize) {
         let (member, began) = (&self.cluster.members[number], Instant::now());
@@ -140,6 +179,21 @@ impl Stage {
 }
 
 impl Stage {
+    /// A member that has forgotten comes back five seconds before the one that may have the newest.
+    async fn back_without_the_newest(&self, forgot: usize, newest: usize) {
+        self.cluster.start_again(forgot);
+        self.pass(5).await;
+        self.tell(&match self.cluster.leader(GROUP) {
+            None => format!("nobody leads: n{newest} may be the only one that has the newest"),
+            Some(other) => format!("n{other} leads"),
+        });
+        self.cluster.start_again(newest);
+        self.acknowledgement().await;
+        self.whole_again(forgot).await;
+        self.pass(3).await;
+        self.tell("and sends go on");
+    }
+
     /// Bits flip on a member's disk, if there is a full segment to hit.
     fn rot(&self, number: usize, dice: &mut Dice, index_too: bool) -> Option<Rot> {
         let rot = faults::rot(&self.cluster, number, GROUP, dice, index_too)?;
@@ -294,17 +348,31 @@ async fn lost_disk(stage: Stage) {
     ));
     stage.lose_disk(second);
     stage.cluster.kill(leader);
-    stage.cluster.start_again(second);
-    stage.pass(5).await;
-    stage.tell(&match stage.cluster.leader(GROUP) {
-        None => format!("nobody leads: n{leader} may be the only one that has the newest"),
-        Some(other) => format!("n{other} leads"),
-    });
-    stage.cluster.start_again(leader);
-    stage.acknowledgement().await;
-    stage.whole_again(second).await;
+    stage.back_without_the_newest(second, leader).await;
+}
+
+async fn older_copy(stage: Stage) {
     stage.pass(3).await;
-    stage.tell("and sends go on");
+    let leader = stage.leader().await;
+    let members = stage.cluster.members.len();
+    let first = (leader + 1) % members;
+    stage.tell("all is well");
+    let Some(backup) = stage.outdated_copy(first).await else { return };
+    stage.put_back(first, &backup);
+    stage.cluster.start_again(first);
+    stage.whole_again(first).await;
+    stage.acknowledgement().await;
+    stage.pass(3).await;
+
+    let leader = stage.leader().await;
+    let away = (leader + 1) % members;
+    let Some(backup) = stage.outdated_copy(leader).await else { return };
+    stage.tell(&format!(
+        "now n{leader}, which leads, goes back to its copy just after n{away} is killed"
+    ));
+    stage.cluster.kill(away);
+    stage.put_back(leader, &backup);
+    stage.back_without_the_newest(leader, away).await;
 }
 
 async fn bit_rot(stage: Stage) {

@@ -361,6 +361,18 @@ impl SimDisk {
         copy
     }
 
+    /// Everything on the disk is gone, and what another holds, durably, is in its place. Handles from
+    /// before are dead.
+    pub fn become_copy_of(&self, other: &SimDisk) {
+        self.wipe();
+        let copied = other.copy_of(&[(Path::new("/"), Path::new("/"))]);
+        let (mut world, mut copied) = (self.world(), copied.world());
+        world.inodes = std::mem::take(&mut copied.inodes);
+        world.names = std::mem::take(&mut copied.names);
+        world.durable_names = std::mem::take(&mut copied.durable_names);
+        world.next_inode = copied.next_inode;
+    }
+
     /// Checksums of all files, by name, as a reader sees them now.
     pub fn contents(&self) -> BTreeMap<OsString, u32> {
         let world = self.world();

@@ -7,6 +7,7 @@ mod disks;
 mod lost_disk;
 mod messages;
 mod nemesis;
+mod older_copy;
 mod rebalance;
 mod rot;
 
@@ -68,6 +69,8 @@ pub enum Kind {
     FullDisk,
     /// A machine's disk is lost, and an empty one is in its place.
     LostDisk,
+    /// A machine's disk is as it was some time ago.
+    OlderCopy,
     /// A disk has no room left for a while.
     NoSpace,
     /// A sync fails: what it was to make durable counts as clean, and is not durable.
@@ -113,6 +116,7 @@ impl Kind {
         Kind::StalledDisk,
         Kind::FullDisk,
         Kind::LostDisk,
+        Kind::OlderCopy,
         Kind::NoSpace,
         Kind::SyncError,
         Kind::WriteError,
@@ -156,6 +160,7 @@ impl Kind {
             Kind::StalledDisk => "stalled-disk",
             Kind::FullDisk => "full-disk",
             Kind::LostDisk => "lost-disk",
+            Kind::OlderCopy => "older-copy",
             Kind::NoSpace => "no-space",
             Kind::SyncError => "sync-error",
             Kind::WriteError => "write-error",

@@ -109,7 +109,9 @@ impl Nemesis {
             return;
         }
         // These may find nothing to strike.
-        if !matches!(kind, Kind::LostDisk | Kind::BitRot | Kind::Rebalance) {
+        let may_miss =
+            matches!(kind, Kind::LostDisk | Kind::OlderCopy | Kind::BitRot | Kind::Rebalance);
+        if !may_miss {
             self.counts.struck(kind);
         }
         let long_ms = dice.pick(&[200, 1_000, 5_000]);
@@ -155,6 +157,7 @@ impl Nemesis {
             Kind::Flap => self.flap(dice).await,
             Kind::Rebalance => self.rebalance(dice, long_ms).await,
             Kind::LostDisk => self.lose_disk(dice, long_ms).await,
+            Kind::OlderCopy => self.older_copy(dice, long_ms).await,
             Kind::BitRot => self.rot(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {

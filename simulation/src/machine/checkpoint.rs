@@ -19,6 +19,9 @@ const KEPT: usize = 3;
 
 type Content = (LogIndex, BTreeMap<Vec<u8>, Vec<u8>>);
 
+/// A copy of what a [`Home`] kept.
+pub struct Saved(Vec<Content>);
+
 /// What one machine keeps; clones share it.
 #[derive(Clone, Default)]
 pub struct Home {
@@ -45,6 +48,16 @@ impl Home {
     /// Everything is gone.
     pub fn lose(&self) {
         self.saved().clear();
+    }
+
+    /// What is kept at present, for [`Home::put_back`].
+    pub fn copy(&self) -> Saved {
+        Saved(self.saved().clone())
+    }
+
+    /// What was kept some time ago is kept again.
+    pub fn put_back(&self, copy: &Saved) {
+        self.saved().clone_from(&copy.0);
     }
 
     /// Power went: what comes back is the newest, an older one, or none.

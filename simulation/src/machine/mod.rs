@@ -20,7 +20,7 @@ use raftmq::store::StoreError;
 use raftmq::store::checkpoint::CheckpointStore;
 use raftmq::store::worker::Worker;
 
-pub use checkpoint::Home;
+pub use checkpoint::{Home, Saved};
 pub use disk::{Pace, Pacemaker, TimedDisk};
 pub use flaw::Flaw;
 
@@ -119,6 +119,11 @@ impl Machine {
         *self.foreign() = foreign;
     }
 
+    /// Whether another machine's disk is in the place of its own.
+    pub fn has_foreign_disk(&self) -> bool {
+        self.foreign().is_some()
+    }
+
     /// Sets how full the disk says it is.
     pub fn fill(&self, used_percent: u8) {
         self.used_percent.store(used_percent, Ordering::Relaxed);
@@ -140,6 +145,27 @@ impl Machine {
             home.lose();
         }
         self.disk.wipe();
+        self.memories().fill(Memory::Nothing);
+    }
+
+    /// A copy of all that is on its disk, as after the end of its process.
+    pub fn back_up(&self) -> Backup {
+        let disk = self.disk.copy_of(&[(Path::new("/"), Path::new("/"))]);
+        let homes = self.checkpoints();
+        let homes = homes.iter().map(|(dir, home)| (dir.clone(), home.copy())).collect();
+        Backup { disk, checkpoints: homes }
+    }
+
+    /// An earlier copy of its disk is in the place of the newest.
+    pub fn restore(&self, backup: &Backup) {
+        for (dir, home) in &*self.checkpoints() {
+            home.process_ended();
+            match backup.checkpoints.get(dir) {
+                Some(saved) => home.put_back(saved),
+                None => home.lose(),
+            }
+        }
+        self.disk.become_copy_of(&backup.disk);
         self.memories().fill(Memory::Nothing);
     }
 
@@ -184,6 +210,12 @@ impl Machine {
     pub fn take_fatal(&self) -> Option<Fatal> {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// A copy of what a machine's disk held.
+pub struct Backup {
+    disk: SimDisk,
+    checkpoints: BTreeMap<PathBuf, Saved>,
 }
 
 /// A machine from one start of its process on.

@@ -24,6 +24,7 @@ use crate::invariants::equal_logs::{EqualLogs, Stored};
 use crate::invariants::equal_state::EqualState;
 use crate::invariants::honest_progress;
 use crate::invariants::newest_registration::NewestRegistration;
+use crate::invariants::not_mistaken;
 use crate::invariants::one_leader::OneLeader;
 use crate::invariants::taken_back::TakenBack;
 use crate::oracle::{self, Placed};
@@ -186,6 +187,7 @@ impl Group {
             let name = &member.machine.name;
             let Some(status) = member.status(group) else { continue };
             self.one_leader.seen(&status, findings);
+            not_mistaken::seen(&member.machine, group, &status, findings);
             let disks = cluster.members.iter();
             let disks = disks.map(|member| (&member.machine, member.log_dirs[group].as_path()));
             self.durable_votes.seen(group, &status, disks, findings);

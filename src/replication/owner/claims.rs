@@ -136,6 +136,11 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let Some(heard) = self.peers.table().get(&peer).map(|peer| peer.remembers()) else {
             return;
         };
+        #[cfg(madsim)]
+        let heard = match crate::mistake::made(crate::mistake::Mistake::BelievesOlderCopies) {
+            true => Claim::default(),
+            false => heard,
+        };
         self.memory.claims.remembered.insert(peer, heard);
     }
 
@@ -144,6 +149,10 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     pub(super) fn misses_entries(&mut self, heartbeat: &Message) -> bool {
         let raft = &self.raft.raft;
         if heartbeat.term < raft.term || heartbeat.commit <= raft.raft_log.last_index() {
+            return false;
+        }
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::BelievesOlderCopies) {
             return false;
         }
         let acknowledged = Claim { term: heartbeat.term, index: heartbeat.commit };
