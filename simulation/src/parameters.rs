@@ -85,8 +85,14 @@ impl Parameters {
         let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
         // Drawn apart: everything else of a seed is the same either way.
-        let others = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::OlderCopy);
+        let apart = [Kind::OlderCopy, Kind::Unreadable];
+        let others = Kind::ALL.iter().copied().filter(|kind| !apart.contains(kind));
         let mut faults = dice.some(&others.collect::<Vec<_>>());
+        // Not where bits flip: together they could hit every copy of an entry.
+        let bits_flip = faults.contains(&Kind::BitRot);
+        if !bits_flip && Dice::of(seed, "pages").one_in(2) {
+            faults.push(Kind::Unreadable);
+        }
         if Dice::of(seed, "copies").one_in(3) {
             faults.push(Kind::OlderCopy);
         }
@@ -96,7 +102,8 @@ impl Parameters {
         let fewer_members = |members: usize| if groups > 1 { 3 } else { members };
         let shorter = |seconds: u64| seconds * 2 / (groups as u64 + 1);
         // Bits flip where every member keeps everything, which few seeds draw by themselves.
-        let keeps_all = faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4);
+        let keeps_all = (faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4))
+            || (faults.contains(&Kind::Unreadable) && Dice::of(seed, "pages kept").one_in(2));
         let survived = |kind: &Kind| {
             let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk | Kind::OlderCopy);
             let of_all = matches!(kind, Kind::PowerAll | Kind::PowerAtCall);

@@ -158,6 +158,9 @@ async fn whole(
     if world.findings.is_empty() {
         world.liveness_phase(&mut took).await;
     }
+    if world.findings.is_empty() {
+        inspector.until_mended(&world).await;
+    }
     let simulated = world.trace.elapsed();
     inspector.look(&world);
     world.cluster.end();

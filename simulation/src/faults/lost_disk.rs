@@ -3,6 +3,7 @@
 //! Invariant: never is a second disk lost before the member of the first has everything again. More can
 //! not be survived: with a majority of the disks, what was acknowledged is gone.
 
+use raft_log::PAGE_BYTES;
 use raftmq::replication::Role;
 
 use super::Kind;
@@ -20,6 +21,26 @@ impl Cluster {
         self.kill(number);
         self.trace.tell(format_args!("{} has lost its disk", machine.name));
         machine.lose_disk();
+        true
+    }
+
+    /// A page of the file with a member's votes cannot be read any more. False when somebody else is without
+    /// memory, or the file is not there.
+    pub fn lose_votes(&self, number: usize, group: usize, slot: u64) -> bool {
+        if !self.members.iter().all(|member| member.machine.remembers_all()) {
+            return false;
+        }
+        let member = &self.members[number];
+        let machine = &member.machine;
+        self.kill(number);
+        let path = member.log_dirs[group].join("hard-state");
+        if !machine.disk.lose_page(&path, slot * PAGE_BYTES) {
+            return true;
+        }
+        let name = &machine.name;
+        self.trace
+            .tell(format_args!("{name}'s disk cannot read slot {slot} of its votes any more"));
+        machine.forgot(group);
         true
     }
 

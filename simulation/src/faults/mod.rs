@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use nemesis::{heal, torment};
-pub use rot::{Rot, rot};
+pub use rot::{Rot, lose_pages, rot};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +81,8 @@ pub enum Kind {
     ForeignDisk,
     /// Bits change on a machine's disk.
     BitRot,
+    /// Pages of a machine's disk cannot be read any more.
+    Unreadable,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -125,6 +127,7 @@ impl Kind {
         Kind::ClockJump,
         Kind::NameServer,
         Kind::Rebalance,
+        Kind::Unreadable,
     ];
 
     /// Whether a machine loses what it had not synced.
@@ -166,6 +169,7 @@ impl Kind {
             Kind::WriteError => "write-error",
             Kind::ForeignDisk => "foreign-disk",
             Kind::BitRot => "bit-rot",
+            Kind::Unreadable => "unreadable",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
             Kind::Rebalance => "rebalance",

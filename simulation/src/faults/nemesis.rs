@@ -109,8 +109,10 @@ impl Nemesis {
             return;
         }
         // These may find nothing to strike.
-        let may_miss =
-            matches!(kind, Kind::LostDisk | Kind::OlderCopy | Kind::BitRot | Kind::Rebalance);
+        let may_miss = matches!(
+            kind,
+            Kind::LostDisk | Kind::OlderCopy | Kind::BitRot | Kind::Unreadable | Kind::Rebalance
+        );
         if !may_miss {
             self.counts.struck(kind);
         }
@@ -159,6 +161,7 @@ impl Nemesis {
             Kind::LostDisk => self.lose_disk(dice, long_ms).await,
             Kind::OlderCopy => self.older_copy(dice, long_ms).await,
             Kind::BitRot => self.rot(dice, long_ms).await,
+            Kind::Unreadable => self.lose_pages(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();
@@ -191,12 +194,43 @@ impl Nemesis {
         }
     }
 
+    /// Whether a member may be the last to have a part of the log.
+    fn gives_up(&self) -> bool {
+        let others = [Kind::FullDisk, Kind::LostDisk];
+        let given_up = others.iter().any(|kind| self.parameters.faults.contains(kind));
+        given_up || self.parameters.retention
+    }
+
+    /// Pages of a log become unreadable, under a process or while there is none; or one that may hold the
+    /// newest vote. With that a member loses its memory, as with its disk, and as many may at a time.
+    async fn lose_pages(&mut self, dice: &mut Dice, long_ms: u64) {
+        let (victim, group) = (self.any(dice), self.any_group(dice));
+        let at_rest = dice.one_in(2);
+        if dice.one_in(4) || self.gives_up() {
+            if self.cluster.lose_votes(victim, group, dice.between(0, 1)) {
+                self.counts.struck(Kind::Unreadable);
+                self.wait_ms(long_ms).await;
+                self.cluster.start_again(victim);
+            }
+            return;
+        }
+        if at_rest {
+            self.cluster.kill(victim);
+        }
+        let index_too = at_rest && dice.one_in(2);
+        if super::lose_pages(&self.cluster, victim, group, dice, index_too) {
+            self.counts.struck(Kind::Unreadable);
+        }
+        self.wait_ms(long_ms).await;
+        if at_rest {
+            self.cluster.start_again(victim);
+        }
+    }
+
     /// Bits flip while a member is down. Where old messages are given up, or a disk may be lost, a member
     /// may be the last to have what was hit: then there is no whole copy, and nothing is struck.
     async fn rot(&mut self, dice: &mut Dice, long_ms: u64) {
-        let others = [Kind::FullDisk, Kind::LostDisk];
-        let given_up = others.iter().any(|kind| self.parameters.faults.contains(kind));
-        if given_up || self.parameters.retention {
+        if self.gives_up() {
             return;
         }
         let victim = self.any(dice);

@@ -1,14 +1,16 @@
-//! Bits that change by themselves on a disk.
+//! Bits that change by themselves on a disk, and pages that it cannot read any more.
 //!
-//! Invariant, the atlas: of each entry only one member's copy is ever hit, the one that the entry's
-//! index names. So of whatever a majority stored a whole copy stays, and every fault must be survived.
-//! What is hit is in a full segment, behind which another full one vouches that it was durable.
+//! Invariant, the atlas: of each entry only one member's copy is ever hit by a flip, the one that the
+//! entry's index names, and of each segment only one member's is ever hit by a lost page, the one that its
+//! number names; no run has both. So of whatever a majority stored a whole copy stays, and every fault
+//! must be survived. What is hit is in a full segment, behind which another full one vouches that it was
+//! durable.
 
 use std::path::{Path, PathBuf};
 
-use raft_log::Disk;
 use raft_log::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use raft_log::fault::SimDisk;
+use raft_log::{Disk, PAGE_BYTES};
 
 use crate::cluster::Cluster;
 use crate::dice::Dice;
@@ -68,6 +70,47 @@ pub fn rot(
         disk.flip_bit(&index, dice.between(0, 63), dice.below(8) as u32);
     }
     Some(Rot { file, before })
+}
+
+/// Makes one to three pages of a full segment of a machine's member of a group unreadable, and one of the
+/// segment's index if told so: opening the log then reads the segment. False when there is nothing that may
+/// be hit.
+pub fn lose_pages(
+    cluster: &Cluster,
+    number: usize,
+    group: usize,
+    dice: &mut Dice,
+    index_too: bool,
+) -> bool {
+    let member = &cluster.members[number];
+    let (disk, dir) = (&member.machine.disk, &member.log_dirs[group]);
+    let mut sealed = sealed_segments(disk, dir);
+    // Its index vouches for those before it.
+    sealed.pop();
+    let members = cluster.members.len() as u64;
+    let segment = |start: u64| dir.join(format!("{start:020}"));
+    let pages =
+        |start: u64| disk.content(&segment(start)).map_or(1, |held| held.len() as u64 / PAGE_BYTES);
+    // The last page is the trailer.
+    sealed.retain(|&start| {
+        start / ((pages(start) - 1).max(1) * PAGE_BYTES) % members == number as u64
+    });
+    if sealed.is_empty() {
+        return false;
+    }
+    let start = dice.pick(&sealed);
+    for _ in 0..dice.between(1, 3) {
+        let page = dice.between(0, pages(start) - 1);
+        let name = &member.machine.name;
+        cluster.trace.tell(format_args!(
+            "{name}'s disk cannot read page {page} of the segment at {start} any more"
+        ));
+        assert!(disk.lose_page(&segment(start), page * PAGE_BYTES), "the file is that long");
+    }
+    if index_too {
+        disk.lose_page(&dir.join(format!("{start:020}.index")), 0);
+    }
+    true
 }
 
 /// Where segments begin whose index files are durable.

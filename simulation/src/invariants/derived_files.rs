@@ -3,10 +3,17 @@
 //! Looked at when members have come to rest: each index is made again and compared.
 
 use raftmq::broker::group::GroupView;
+use raftmq::store::StoreError;
 
 use super::Findings;
 
 const INVARIANT: &str = "derived files follow from the log";
+
+/// Whether the log below cannot be read in whole, because some of it is being mended. Asking is what finds
+/// damage that nobody has met yet.
+pub fn is_being_mended(view: &GroupView) -> bool {
+    matches!(view.derived_differences(), Err(StoreError::Damaged { .. }))
+}
 
 /// Makes a member's indexes again.
 pub fn check(member: &str, view: &GroupView, findings: &Findings) {

@@ -45,6 +45,8 @@ pub enum Flaw {
     BootsAlike,
     /// What would not change a file is not written.
     UnchangedNotWritten,
+    /// A page that cannot be read is written in part only, as if entries were mended and not pages.
+    MendsEntriesNotPages,
     /// The broker itself makes a mistake.
     Broker(Mistake),
 }
@@ -65,6 +67,7 @@ impl Flaw {
         Flaw::WriteErrorIgnored,
         Flaw::NoRoomIgnored,
         Flaw::UnchangedNotWritten,
+        Flaw::MendsEntriesNotPages,
         Flaw::Broker(Mistake::ReportsBeforeSync),
         Flaw::Broker(Mistake::VotesBeforeSync),
         Flaw::Broker(Mistake::AnswersForAnother),
@@ -104,6 +107,7 @@ impl Flaw {
             Flaw::WriteErrorIgnored => "write-error-ignored",
             Flaw::NoRoomIgnored => "no-room-ignored",
             Flaw::UnchangedNotWritten => "unchanged-not-written",
+            Flaw::MendsEntriesNotPages => "mends-entries-not-pages",
             Flaw::Broker(Mistake::ReportsBeforeSync) => "reports-before-sync",
             Flaw::Broker(Mistake::VotesBeforeSync) => "votes-before-sync",
             Flaw::Broker(Mistake::AnswersForAnother) => "answers-for-another",
@@ -199,6 +203,12 @@ impl FlawedFile {
         self.file.read_at(&mut present, offset).is_ok() && present == bytes
     }
 
+    /// Whether a write of pages begins behind the beginning of a page that cannot be read.
+    fn is_cut(&self, bytes: usize, offset: u64) -> bool {
+        self.flaw == Some(Flaw::MendsEntriesNotPages)
+            && self.file.read_at(&mut vec![0; bytes.min(8)], offset).is_err()
+    }
+
     /// Where and how much a flawed write goes; none when it is not this one's turn. Whose turn it is
     /// follows from the place written to.
     fn astray(&self, bytes: usize, offset: u64) -> Option<(usize, u64)> {
@@ -261,6 +271,7 @@ impl DiskFile for FlawedFile {
     fn write_pages(&self, pages: &[u8], offset: u64, durable: bool) -> io::Result<()> {
         let written = match self.astray(pages.len(), offset) {
             Some((kept, offset)) => self.file.write_at(&pages[..kept], offset),
+            None if self.is_cut(pages.len(), offset) => self.file.write_at(&pages[8..], offset + 8),
             None => self.file.write_pages(pages, offset, false),
         };
         ignoring(self.flaw, Deed::Write, written)?;

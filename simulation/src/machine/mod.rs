@@ -148,6 +148,11 @@ impl Machine {
         self.memories().fill(Memory::Nothing);
     }
 
+    /// Its disk does not hold all votes of its member of a group any more.
+    pub fn forgot(&self, group: usize) {
+        self.memories()[group] = Memory::Nothing;
+    }
+
     /// A copy of all that is on its disk, as after the end of its process.
     pub fn back_up(&self) -> Backup {
         let disk = self.disk.copy_of(&[(Path::new("/"), Path::new("/"))]);

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::World;
 use crate::cluster::{self, Cluster};
+use crate::faults::Kind;
 use crate::history::Queue;
 use crate::invariants::Findings;
 use crate::invariants::bounded_memory;
@@ -32,6 +33,9 @@ use crate::workload::{CONSUMER_GROUP, TOPIC, message};
 
 const READABLE: &str = "a stopped member's log can be opened";
 const KEPT: &str = "what is committed survives the loss of all power";
+/// Damage that is known is mended within this when everybody is there.
+const MENDED_WITHIN: Duration = Duration::from_secs(30);
+const MENDING_LOOK: Duration = Duration::from_millis(100);
 /// How often members are looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -82,6 +86,25 @@ impl Inspector {
         let seen = self.seen();
         let terms = seen.groups.iter().map(|group| group.one_leader.terms()).sum();
         (terms, seen.groups.iter().map(|group| group.equal_state.indexes()).sum())
+    }
+
+    /// Waits until what disks lost on the way has been met and mended, as long as that may take.
+    pub(super) async fn until_mended(&self, world: &World) {
+        let disks_lose = [Kind::BitRot, Kind::Unreadable];
+        if !world.parameters.faults.iter().any(|kind| disks_lose.contains(kind)) {
+            return;
+        }
+        let lives = || {
+            world.cluster.members.iter().flat_map(|member| {
+                (0..world.parameters.groups).filter_map(|group| member.live(group))
+            })
+        };
+        let end = world.trace.elapsed() + MENDED_WITHIN;
+        while lives().any(|live| derived_files::is_being_mended(&live.view))
+            && world.trace.elapsed() < end
+        {
+            sleep(MENDING_LOOK).await;
+        }
     }
 
     /// A last look at what runs, and at the states that it came to; whatever was acknowledged has been
