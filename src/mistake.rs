@@ -26,6 +26,8 @@ pub enum Mistake {
     LostDiskVotesAtOnce,
     /// A member takes an older copy of its directory for the newest one.
     BelievesOlderCopies,
+    /// A member takes an end of its log that its disk cannot read for a torn one, cuts it and goes on voting.
+    CutsUnreadableTail,
     /// A checkpoint or snapshot comes back without the consumers' offsets.
     RestoresHalf,
     /// Now and then a record does not get into the consume queue.

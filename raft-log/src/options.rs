@@ -31,6 +31,9 @@ pub struct LogOptions {
     /// Names the time from this machine's power-on to its power-off: what was written in it, the page
     /// cache kept. Empty when nobody can tell.
     pub boot: String,
+    /// A mistake that simulations have the log make: an end that the disk cannot read counts as torn.
+    #[cfg(madsim)]
+    pub cuts_unreadable_tail: bool,
 }
 
 impl LogOptions {
@@ -45,6 +48,8 @@ impl LogOptions {
             prepare_ahead_bytes: 32 << 20,
             tail_bytes_max: 64 << 20,
             boot: String::new(),
+            #[cfg(madsim)]
+            cuts_unreadable_tail: false,
         }
     }
 

@@ -219,6 +219,11 @@ impl Cluster {
         self.parameters.groups
     }
 
+    /// Bytes of log in a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.parameters.segment_bytes
+    }
+
     /// The member of a group that serves as leader in the highest term; none while nobody does.
     pub fn leader(&self, group: usize) -> Option<usize> {
         let serving = (0..self.members.len()).filter_map(|number| {

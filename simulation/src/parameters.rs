@@ -85,13 +85,16 @@ impl Parameters {
         let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
         // Drawn apart: everything else of a seed is the same either way.
-        let apart = [Kind::OlderCopy, Kind::Unreadable];
+        let apart = [Kind::OlderCopy, Kind::Unreadable, Kind::UnreadableTail];
         let others = Kind::ALL.iter().copied().filter(|kind| !apart.contains(kind));
         let mut faults = dice.some(&others.collect::<Vec<_>>());
         // Not where bits flip: together they could hit every copy of an entry.
         let bits_flip = faults.contains(&Kind::BitRot);
         if !bits_flip && Dice::of(seed, "pages").one_in(2) {
             faults.push(Kind::Unreadable);
+        }
+        if !bits_flip && Dice::of(seed, "tail").one_in(2) {
+            faults.push(Kind::UnreadableTail);
         }
         if Dice::of(seed, "copies").one_in(3) {
             faults.push(Kind::OlderCopy);

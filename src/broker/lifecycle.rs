@@ -364,6 +364,11 @@ fn log_options(config: &BrokerConfig, boot: String) -> LogOptions {
     if crate::mistake::made(crate::mistake::Mistake::KeepsWholeTail) {
         options.tail_bytes_max = usize::MAX / 2;
     }
+    #[cfg(madsim)]
+    {
+        let mistake = crate::mistake::Mistake::CutsUnreadableTail;
+        options.cuts_unreadable_tail = crate::mistake::made(mistake);
+    }
     options.boot = boot;
     options
 }

@@ -10,6 +10,7 @@ mod nemesis;
 mod older_copy;
 mod rebalance;
 mod rot;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,6 +84,8 @@ pub enum Kind {
     BitRot,
     /// Pages of a machine's disk cannot be read any more.
     Unreadable,
+    /// The end of a log cannot be read any more.
+    UnreadableTail,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -128,6 +131,7 @@ impl Kind {
         Kind::NameServer,
         Kind::Rebalance,
         Kind::Unreadable,
+        Kind::UnreadableTail,
     ];
 
     /// Whether a machine loses what it had not synced.
@@ -170,6 +174,7 @@ impl Kind {
             Kind::ForeignDisk => "foreign-disk",
             Kind::BitRot => "bit-rot",
             Kind::Unreadable => "unreadable",
+            Kind::UnreadableTail => "unreadable-tail",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
             Kind::Rebalance => "rebalance",

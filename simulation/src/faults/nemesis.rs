@@ -111,7 +111,12 @@ impl Nemesis {
         // These may find nothing to strike.
         let may_miss = matches!(
             kind,
-            Kind::LostDisk | Kind::OlderCopy | Kind::BitRot | Kind::Unreadable | Kind::Rebalance
+            Kind::LostDisk
+                | Kind::OlderCopy
+                | Kind::BitRot
+                | Kind::Unreadable
+                | Kind::UnreadableTail
+                | Kind::Rebalance
         );
         if !may_miss {
             self.counts.struck(kind);
@@ -162,6 +167,7 @@ impl Nemesis {
             Kind::OlderCopy => self.older_copy(dice, long_ms).await,
             Kind::BitRot => self.rot(dice, long_ms).await,
             Kind::Unreadable => self.lose_pages(dice, long_ms).await,
+            Kind::UnreadableTail => self.lose_tail(dice, long_ms).await,
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();

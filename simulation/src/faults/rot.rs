@@ -124,8 +124,11 @@ fn sealed_segments(disk: &SimDisk, dir: &Path) -> Vec<u64> {
     starts.filter(durable).collect()
 }
 
-/// Index, offset and bytes of the entries in a segment.
-fn entries(segment: &[u8], start: u64) -> Vec<(u64, u64, u64)> {
+/// Index, offset and bytes of entries.
+pub(super) type Entries = Vec<(u64, u64, u64)>;
+
+/// The entries in a segment.
+pub(super) fn entries(segment: &[u8], start: u64) -> Entries {
     let (mut entries, mut offset) = (Vec::new(), 0_usize);
     while let Some(bytes) = segment.get(offset..)
         && let Ok((header, _)) = EntryHeader::decode(bytes)
