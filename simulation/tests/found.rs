@@ -1,0 +1,19 @@
+//! Seeds that found a bug of the product and still play what they played then pass for good.
+
+use std::process::Command;
+
+/// By seed, what it found.
+const FOUND: [(u64, &str); 2] = [
+    (50_903, "entries taken back before a newer term was durable"),
+    (264, "a commit that came by a detour took a newer one back"),
+];
+
+#[test]
+fn seeds_that_found_a_bug_find_none_any_more() {
+    for (seed, what) in FOUND {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simulation"));
+        let output = command.args(["--seed", &seed.to_string()]).output().expect("it can be run");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "seed {seed} ({what}): {printed}");
+    }
+}
