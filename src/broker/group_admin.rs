@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::answer::{Failure, Outcome, success, success_json, success_with};
+use super::attributes;
 use super::core::Core;
 use super::fields::{flag, required};
 use crate::protocol::body::{
@@ -16,10 +17,14 @@ use crate::state::Command;
 
 /// Creates a group or changes its settings.
 pub async fn update(core: &Core, command: &RemotingCommand) -> Outcome {
-    let config = SubscriptionGroupConfig::decode(&command.body)
+    let mut config = SubscriptionGroupConfig::decode(&command.body)
         .map_err(|error| Failure::invalid(error.to_string()))?;
     names::validate_group(&config.group_name)
         .map_err(|error| Failure::invalid(error.to_string()))?;
+    // Everything else replaces what is stored; attributes come as changes.
+    let known = core.view.group(&config.group_name);
+    let attributes = known.map(|known| known.attributes.clone()).unwrap_or_default();
+    config.attributes = attributes::changed_by_pairs(attributes, &config.attributes)?;
     core.propose(Command::upsert_group(&config)).await?;
     tracing::info!(group = config.group_name, "group settings stored");
     Ok(success())

@@ -9,6 +9,7 @@
 //! [`lifecycle`] starts and stops all of it.
 
 mod answer;
+mod attributes;
 mod broker_admin;
 mod client_admin;
 mod client_asked;

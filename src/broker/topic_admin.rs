@@ -3,9 +3,8 @@
 //! Invariant: a change is answered after it is applied and, as far as they answer within a moment,
 //! known to the name servers: whoever created a topic can use it.
 
-use std::collections::BTreeMap;
-
 use super::answer::{Failure, Outcome, success, success_json, success_with};
+use super::attributes;
 use super::core::Core;
 use super::fields::{flag, optional, required, value};
 use crate::protocol::body::{TopicConfigSerializeWrapper, TopicOffset, TopicStatsTable};
@@ -62,7 +61,7 @@ fn parse(core: &Core, command: &RemotingCommand) -> Result<TopicConfig, Failure>
     let attributes = known.map(|known| known.config.attributes.clone()).unwrap_or_default();
     let changes = command.ext_fields.get("attributes").unwrap_or_default();
     Ok(TopicConfig {
-        attributes: change_attributes(attributes, changes)?,
+        attributes: attributes::changed_by_text(attributes, changes)?,
         order: flag(command, "order").unwrap_or(false),
         perm,
         read_queue_nums,
@@ -71,29 +70,6 @@ fn parse(core: &Core, command: &RemotingCommand) -> Result<TopicConfig, Failure>
         topic_name: topic.to_owned(),
         topic_sys_flag: optional(command, "topicSysFlag")?.unwrap_or(0),
     })
-}
-
-/// Applies `+key=value,-key` to a topic's attributes.
-fn change_attributes(
-    mut attributes: BTreeMap<String, String>,
-    changes: &str,
-) -> Result<BTreeMap<String, String>, Failure> {
-    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
-        let added = change.strip_prefix('+').and_then(|rest| rest.split_once('='));
-        match (added, change.strip_prefix('-')) {
-            (Some((key, value)), _) if !key.is_empty() => {
-                attributes.insert(key.to_owned(), value.to_owned());
-            }
-            (None, Some(key)) if !key.is_empty() => {
-                attributes.remove(key);
-            }
-            _ => {
-                let remark = format!("attribute change {change:?} is neither +key=value nor -key");
-                return Err(Failure::invalid(remark));
-            }
-        }
-    }
-    Ok(attributes)
 }
 
 fn refuse_system_topic(topic: &str) -> Result<(), Failure> {
@@ -175,26 +151,6 @@ impl Core {
             data_version: version,
             topic_config_table: named.collect(),
             ..TopicConfigSerializeWrapper::default()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn attributes_are_added_and_removed() {
-        let attributes = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        let changed = change_attributes(attributes, "+b=2, -a,+c=x=y").unwrap();
-        assert_eq!(
-            changed.into_iter().collect::<Vec<_>>(),
-            [("b".to_owned(), "2".to_owned()), ("c".to_owned(), "x=y".to_owned())]
-        );
-        for bad in ["b=2", "+b", "-", "+=2"] {
-            assert!(change_attributes(BTreeMap::new(), bad).is_err(), "{bad}");
         }
     }
 }

@@ -242,6 +242,32 @@ async fn what_is_wrong_is_refused_by_its_code() {
     assert_eq!(ask.request(at, heartbeat).await.code, response::INVALID_PARAMETER);
 }
 
+#[tokio::test]
+async fn a_groups_attributes_are_changed_one_by_one() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    let changes = [
+        (r#"{"+a":"1","+b":"2"}"#, r#""attributes":{"a":"1","b":"2"}"#),
+        (r#"{"-a":"","+b":"3"}"#, r#""attributes":{"b":"3"}"#),
+        ("{}", r#""attributes":{"b":"3"}"#),
+    ];
+    for (change, expected) in changes {
+        let body = format!(r#"{{"groupName":"g1","attributes":{change}}}"#);
+        let update = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        let update = RemotingCommand::request(update).with_body(body);
+        assert_eq!(ask.request(at, update).await.code, 0);
+        let group = [("group", "g1")];
+        let stored = ask.fields(at, request::GET_SUBSCRIPTIONGROUP_CONFIG, &group).await;
+        let stored = String::from_utf8_lossy(&stored.body).into_owned();
+        assert!(stored.contains(expected), "{change}: {stored}");
+    }
+    let body = r#"{"groupName":"g1","attributes":{"a":"1"}}"#;
+    let update = RemotingCommand::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    let refused = ask.request(at, update.with_body(body)).await;
+    assert_eq!(refused.code, response::INVALID_PARAMETER, "{refused:?}");
+}
+
 /// Hands on the groups whose members were told to rebalance.
 struct Told(mpsc::Sender<String>);
 
