@@ -4,7 +4,7 @@ mod messages;
 mod operate;
 mod settings;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 pub use messages::*;
 pub use operate::*;
@@ -50,6 +50,14 @@ pub struct LongArgs {
     pub output: OutputFormat,
 }
 
+/// What mqadmin finds light queues by, which there are none of here.
+#[derive(Debug, Clone, Args)]
+pub struct LightQueueArgs {
+    /// Taken and not used.
+    #[arg(short = 'c', long = "cluster", value_name = "CLUSTER", hide = true)]
+    pub cluster: Option<String>,
+}
+
 impl LongArgs {
     pub(super) fn common(&self) -> CommonArgs {
         CommonArgs { namesrv: self.namesrv.clone(), output: self.output }
@@ -67,7 +75,7 @@ pub enum AdminCommand {
     /// Route of a topic.
     TopicRoute(TopicRouteArgs),
     /// Minimum and maximum offset of every queue of a topic.
-    TopicStatus(TopicArgs),
+    TopicStatus(TopicStatusArgs),
     /// Creates a topic or changes its configuration.
     UpdateTopic(UpdateTopicArgs),
     /// Changes whether a topic is read and written.
@@ -168,7 +176,8 @@ impl AdminCommand {
             C::ClusterList(a) => (&a.common.namesrv, &None),
             C::TopicList(a) => (&a.common.namesrv, &None),
             C::TopicRoute(a) => (&a.common.namesrv, &None),
-            C::TopicStatus(a) | C::TopicClusterList(a) => (&a.common.namesrv, &None),
+            C::TopicStatus(a) => (&a.common.namesrv, &None),
+            C::TopicClusterList(a) => (&a.common.namesrv, &None),
             C::DeleteTopic(a) => (&a.common.namesrv, &None),
             C::StatsAll(a) => (&a.common.namesrv, &None),
             C::ConsumerProgress(a) => (&a.common.namesrv, &None),
@@ -234,7 +243,19 @@ pub struct TopicRouteArgs {
     pub list: bool,
 }
 
-/// Arguments of commands that take only a topic.
+/// Arguments of `topicStatus`.
+#[derive(Debug, Clone, Args)]
+pub struct TopicStatusArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    #[command(flatten)]
+    pub light: LightQueueArgs,
+}
+
+/// Arguments of `topicClusterList`.
 #[derive(Debug, Clone, Args)]
 pub struct TopicArgs {
     #[command(flatten)]
@@ -270,7 +291,7 @@ pub struct UpdateTopicArgs {
     #[arg(short = 'p', long = "perm", default_value_t = 6)]
     pub permission: i32,
     /// Whether the topic is ordered.
-    #[arg(short = 'o', long = "order", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(short = 'o', long = "order", default_value_t = false, action = ArgAction::Set)]
     pub order: bool,
     /// Attributes, `+key=value,-key`.
     #[arg(short = 'a', long = "attributes", value_name = "LIST", allow_hyphen_values = true)]
@@ -301,6 +322,11 @@ pub struct ConsumerProgressArgs {
     /// Only this topic.
     #[arg(short = 't', long = "topicName", value_name = "TOPIC")]
     pub topic: Option<String>,
+    /// With -g: show who reads each queue.
+    #[arg(short = 's', long = "showClientIP", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub client_ips: bool,
+    #[command(flatten)]
+    pub light: LightQueueArgs,
 }
 
 /// Arguments of `queryMsgById`.
@@ -314,6 +340,10 @@ pub struct QueryMsgByIdArgs {
     /// Topic; needed for a unique id.
     #[arg(short = 't', long = "topic")]
     pub topic: Option<String>,
+    #[command(flatten)]
+    pub looked_in: LookedInArgs,
+    #[command(flatten)]
+    pub body: BodyArgs,
 }
 
 /// Arguments of `raftStatus`.

@@ -1,11 +1,11 @@
 //! `consumerProgress`: how far groups are behind.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use super::arguments::ConsumerProgressArgs;
+use super::running::Readers;
 use super::table::{Column, left, render};
 use super::{AdminError, calendar, print};
 use crate::client::{Admin, ClientError};
@@ -26,6 +26,9 @@ const QUEUES: [Column; 8] = [
     left("#Inflight", 20).then(0),
     left("#LastTime", 0),
 ];
+/// Of who reads the queue, where that was asked for.
+const CLIENT_IP: Column = left("#Client IP", 20).then(1);
+const CLIENT_IP_AT: usize = 5;
 const GROUPS: [Column; 7] = [
     left("#Group", 64),
     left("#Count", 6),
@@ -69,12 +72,12 @@ async fn stats(
     Ok((total, connection))
 }
 
-fn inflight(offsets: &BTreeMap<MessageQueue, OffsetWrapper>) -> i64 {
-    offsets.values().map(inflight_of).sum()
-}
-
-fn inflight_of(offset: &OffsetWrapper) -> i64 {
-    (offset.pull_offset - offset.consumer_offset).max(0)
+/// How far a group is in its queues.
+struct Progress<'g> {
+    group: &'g str,
+    stats: ConsumeStats,
+    /// Who reads them, where that was asked for.
+    readers: Option<Readers>,
 }
 
 async fn group_progress(
@@ -83,37 +86,44 @@ async fn group_progress(
     group: &str,
 ) -> Result<(), AdminError> {
     let (stats, _) = stats(admin, group, arguments.topic.as_deref()).await?;
-    let queues = &stats.offset_table.0;
-    let table = || {
-        let row = |(queue, offset): (&MessageQueue, &OffsetWrapper)| {
-            vec![
-                queue.topic.clone(),
-                queue.broker_name.clone(),
-                queue.queue_id.to_string(),
-                offset.broker_offset.to_string(),
-                offset.consumer_offset.to_string(),
-                (offset.broker_offset - offset.consumer_offset).to_string(),
-                inflight_of(offset).to_string(),
-                match offset.last_timestamp {
-                    ..=0 => " N/A".to_owned(),
-                    time => format!(" {}", calendar::to_the_second(time)),
-                },
-            ]
-        };
-        let mut sorted: Vec<_> = queues.iter().collect();
-        sorted.sort_by_key(|(queue, _)| (&queue.topic, &queue.broker_name, queue.queue_id));
-        let rows: Vec<_> = sorted.into_iter().map(row).collect();
+    let readers = match arguments.client_ips {
+        true => Some(Readers::of_group(admin, group).await?),
+        false => None,
+    };
+    let progress = Progress { group, stats, readers };
+    print(&arguments.common, || progress.text(), || progress.json())?;
+    progress.readers.map_or(Ok(()), |readers| readers.complete())
+}
+
+impl Progress<'_> {
+    fn queues(&self) -> impl Iterator<Item = (&MessageQueue, &OffsetWrapper)> {
+        let mut queues: Vec<_> = self.stats.offset_table.0.iter().collect();
+        queues.sort_by_key(|(queue, _)| (&queue.topic, &queue.broker_name, queue.queue_id));
+        queues.into_iter()
+    }
+
+    fn text(&self) -> String {
+        let mut columns = QUEUES.to_vec();
+        let mut rows: Vec<_> = self.queues().map(row).collect();
+        if let Some(readers) = &self.readers {
+            columns.insert(CLIENT_IP_AT, CLIENT_IP);
+            for ((queue, _), row) in self.queues().zip(&mut rows) {
+                let ip = readers.ips.get(queue).map_or("N/A", String::as_str);
+                row.insert(CLIENT_IP_AT, ip.to_owned());
+            }
+        }
         format!(
             "{}\nConsume TPS: {:.2}\nConsume Diff Total: {}\nConsume Inflight Total: {}\n",
-            render(&QUEUES, &rows),
-            stats.consume_tps,
-            stats.total_diff(),
-            inflight(queues),
+            render(&columns, &rows),
+            self.stats.consume_tps,
+            self.stats.total_diff(),
+            self.inflight(),
         )
-    };
-    let json = || {
+    }
+
+    fn json(&self) -> serde_json::Value {
         let queue = |(queue, offset): (&MessageQueue, &OffsetWrapper)| {
-            json!({
+            let mut shown = json!({
                 "topic": queue.topic,
                 "brokerName": queue.broker_name,
                 "queueId": queue.queue_id,
@@ -121,18 +131,45 @@ async fn group_progress(
                 "consumerOffset": offset.consumer_offset,
                 "diff": offset.broker_offset - offset.consumer_offset,
                 "lastTimestamp": offset.last_timestamp,
-            })
+            });
+            if let Some(readers) = &self.readers {
+                shown["clientIp"] = json!(readers.ips.get(queue));
+            }
+            shown
         };
-        let queues_json: serde_json::Value = queues.iter().map(queue).collect();
+        let queues: serde_json::Value = self.queues().map(queue).collect();
         json!({
-            "group": group,
-            "queues": queues_json,
-            "consumeTps": stats.consume_tps,
-            "diffTotal": stats.total_diff(),
-            "inflightTotal": inflight(queues),
+            "group": self.group,
+            "queues": queues,
+            "consumeTps": self.stats.consume_tps,
+            "diffTotal": self.stats.total_diff(),
+            "inflightTotal": self.inflight(),
         })
-    };
-    print(&arguments.common, table, json)
+    }
+
+    fn inflight(&self) -> i64 {
+        self.stats.offset_table.0.values().map(inflight_of).sum()
+    }
+}
+
+fn row((queue, offset): (&MessageQueue, &OffsetWrapper)) -> Vec<String> {
+    vec![
+        queue.topic.clone(),
+        queue.broker_name.clone(),
+        queue.queue_id.to_string(),
+        offset.broker_offset.to_string(),
+        offset.consumer_offset.to_string(),
+        (offset.broker_offset - offset.consumer_offset).to_string(),
+        inflight_of(offset).to_string(),
+        match offset.last_timestamp {
+            ..=0 => " N/A".to_owned(),
+            time => format!(" {}", calendar::to_the_second(time)),
+        },
+    ]
+}
+
+fn inflight_of(offset: &OffsetWrapper) -> i64 {
+    (offset.pull_offset - offset.consumer_offset).max(0)
 }
 
 async fn all_groups(admin: &Admin, arguments: &ConsumerProgressArgs) -> Result<(), AdminError> {

@@ -3,17 +3,19 @@
 use serde_json::json;
 
 use super::arguments::{DeleteSubGroupArgs, UpdateSubGroupArgs};
+use super::retry_policy::RetryPolicy;
 use super::settings::brokers;
 use super::{AdminError, print, topic};
 use crate::client::Admin;
-use crate::protocol::group::SubscriptionGroupConfig;
+use crate::protocol::group::{GroupRetryPolicy, SubscriptionGroupConfig};
 use crate::protocol::names;
 
 pub(super) async fn update(
     admin: &Admin,
     arguments: &UpdateSubGroupArgs,
 ) -> Result<(), AdminError> {
-    let group = config(arguments);
+    let policy = arguments.retry_policy.clone().unwrap_or_default();
+    let group = config(arguments, policy.stored()?);
     let mut stored = Vec::new();
     for broker in brokers(admin, &arguments.place, false).await? {
         admin.update_group(&broker.address, &group).await?;
@@ -22,13 +24,16 @@ pub(super) async fn update(
     let table = || {
         let line = |address: &String| format!("create subscription group to {address} success.\n");
         let lines: String = stored.iter().map(line).collect();
-        format!("{lines}{}\n", one_line(&group))
+        format!("{lines}{}\n", one_line(&group, &policy))
     };
     print(&arguments.common.common(), table, || json!({"brokers": stored, "config": group}))
 }
 
 /// What is not said stays as it is by default.
-fn config(arguments: &UpdateSubGroupArgs) -> SubscriptionGroupConfig {
+fn config(
+    arguments: &UpdateSubGroupArgs,
+    group_retry_policy: GroupRetryPolicy,
+) -> SubscriptionGroupConfig {
     let usual = SubscriptionGroupConfig::default();
     SubscriptionGroupConfig {
         group_name: arguments.group.clone(),
@@ -39,6 +44,8 @@ fn config(arguments: &UpdateSubGroupArgs) -> SubscriptionGroupConfig {
         consume_message_orderly: arguments.orderly.unwrap_or(usual.consume_message_orderly),
         retry_queue_nums: arguments.retry_queues.unwrap_or(usual.retry_queue_nums),
         retry_max_times: arguments.retry_max.unwrap_or(usual.retry_max_times),
+        group_retry_policy,
+        attributes: arguments.attributes.clone().unwrap_or_default(),
         broker_id: arguments.broker_id.unwrap_or(usual.broker_id),
         which_broker_when_consume_slowly: arguments
             .which_slow
@@ -50,14 +57,14 @@ fn config(arguments: &UpdateSubGroupArgs) -> SubscriptionGroupConfig {
     }
 }
 
-fn one_line(group: &SubscriptionGroupConfig) -> String {
+fn one_line(group: &SubscriptionGroupConfig, policy: &RetryPolicy) -> String {
+    let pairs = group.attributes.iter().map(|(key, value)| format!("{key}={value}"));
     format!(
         "SubscriptionGroupConfig{{groupName={}, consumeEnable={}, consumeFromMinEnable={}, \
          consumeBroadcastEnable={}, consumeMessageOrderly={}, retryQueueNums={}, \
-         retryMaxTimes={}, groupRetryPolicy=GroupRetryPolicy{{type={}, \
-         exponentialRetryPolicy=null, customizedRetryPolicy=null}}, brokerId={}, \
+         retryMaxTimes={}, groupRetryPolicy={policy}, brokerId={}, \
          whichBrokerWhenConsumeSlowly={}, notifyConsumerIdsChangedEnable={}, groupSysFlag={}, \
-         consumeTimeoutMinute={}, subscriptionDataSet=null, attributes={{}}}}",
+         consumeTimeoutMinute={}, subscriptionDataSet=null, attributes={{{}}}}}",
         group.group_name,
         group.consume_enable,
         group.consume_from_min_enable,
@@ -65,12 +72,12 @@ fn one_line(group: &SubscriptionGroupConfig) -> String {
         group.consume_message_orderly,
         group.retry_queue_nums,
         group.retry_max_times,
-        group.group_retry_policy.policy_type,
         group.broker_id,
         group.which_broker_when_consume_slowly,
         group.notify_consumer_ids_changed_enable,
         group.group_sys_flag,
         group.consume_timeout_minute,
+        pairs.collect::<Vec<_>>().join(", "),
     )
 }
 

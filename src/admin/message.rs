@@ -44,7 +44,8 @@ pub(super) async fn query_by_unique_key(
     arguments: &QueryMsgByUniqueKeyArgs,
 ) -> Result<(), AdminError> {
     let (id, topic) = (&arguments.id, &arguments.topic);
-    let mut found = admin.query_by_unique_id(topic, id).await?;
+    let cluster = arguments.looked_in.cluster.as_deref();
+    let mut found = admin.query_by_unique_id(topic, cluster, id).await?;
     if found.is_empty() {
         let why = format!("no broker of topic {topic} has it");
         return Err(AdminError::NoMessage { id: id.clone(), why });
@@ -85,7 +86,8 @@ pub(super) async fn query_by_key(
 ) -> Result<(), AdminError> {
     let span_ms = (arguments.begin_ms, arguments.end_ms);
     let (topic, key) = (&arguments.topic, &arguments.key);
-    let found = admin.query_by_key(topic, key, arguments.messages_max, span_ms).await?;
+    let cluster = arguments.looked_in.cluster.as_deref();
+    let found = admin.query_by_key(topic, cluster, key, arguments.messages_max, span_ms).await?;
     let table = || {
         let row = |stored: &StoredMessage| {
             let message = &stored.message;
@@ -156,7 +158,8 @@ async fn find(admin: &Admin, arguments: &QueryMsgByIdArgs) -> Result<StoredMessa
     let offset_id = OffsetMessageId::decode(id).ok().filter(|id| id.store_host.port() != 0);
     // With a topic the id is most likely a unique one, whose digits name no real address.
     if let Some(topic) = &arguments.topic {
-        let found = admin.query_by_unique_id(topic, id).await?;
+        let cluster = arguments.looked_in.cluster.as_deref();
+        let found = admin.query_by_unique_id(topic, cluster, id).await?;
         if let Some(stored) = found.into_iter().next() {
             return Ok(stored);
         }

@@ -17,6 +17,7 @@ mod namesrv;
 mod offsets;
 mod permission;
 mod raft;
+mod retry_policy;
 mod running;
 mod send;
 mod settings;

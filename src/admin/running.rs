@@ -13,7 +13,9 @@ use super::table::{Column, left, render, right};
 use super::{AdminError, calendar, print};
 use crate::client::{Admin, ClientError};
 use crate::clock;
-use crate::protocol::body::{ConsumeStatus, ConsumerRunningInfo, ProcessQueueInfo};
+use crate::protocol::body::{
+    ConsumeStatus, ConsumerConnection, ConsumerRunningInfo, ProcessQueueInfo,
+};
 use crate::protocol::queue::MessageQueue;
 use crate::protocol::version;
 
@@ -47,34 +49,80 @@ pub(super) async fn status(
     let brokers = brokers_of_group(admin, group, arguments.broker.as_deref()).await?;
     let members = known_to(admin, &brokers, group).await?;
     let members = members.ok_or_else(|| AdminError::NoMembers(group.clone()))?;
-    let told = |client_id: String| {
-        let brokers = &brokers;
-        async move { ask(admin, brokers, group, &client_id, arguments.jstack).await }
-    };
     if let Some(client_id) = &arguments.client_id {
-        let info = told(client_id.clone()).await?;
+        let info = ask(admin, &brokers, group, client_id, arguments.jstack).await?;
         return print(&arguments.common, || details(&info), || as_json(&info));
     }
-    let mut infos = BTreeMap::new();
-    let mut silent = 0;
+    let told = ask_all(admin, &brokers, group, &members, arguments.jstack).await;
+    let json = || {
+        let one = |(id, (_, info)): (&String, &Told)| (id.clone(), as_json(info));
+        told.infos.iter().map(one).collect()
+    };
+    print(&arguments.common, || overview(&told.infos), json)?;
+    told.complete()
+}
+
+/// A member's version, and what it says.
+type Told = (i32, ConsumerRunningInfo);
+
+/// What the members of a group say, by their ids.
+struct Answers {
+    infos: BTreeMap<String, Told>,
+    silent: usize,
+}
+
+impl Answers {
+    fn complete(&self) -> Result<(), AdminError> {
+        if self.silent > 0 { Err(AdminError::SilentMembers(self.silent)) } else { Ok(()) }
+    }
+}
+
+async fn ask_all(
+    admin: &Admin,
+    brokers: &[String],
+    group: &str,
+    members: &ConsumerConnection,
+    jstack: bool,
+) -> Answers {
+    let mut answers = Answers { infos: BTreeMap::new(), silent: 0 };
     for member in &members.connection_set {
-        match told(member.client_id.clone()).await {
+        match ask(admin, brokers, group, &member.client_id, jstack).await {
             Ok(info) => {
-                infos.insert(member.client_id.clone(), (member.version, info));
+                answers.infos.insert(member.client_id.clone(), (member.version, info));
             }
             Err(error) => {
                 eprintln!("admin: {}: {error}", member.client_id);
-                silent += 1;
+                answers.silent += 1;
             }
         }
     }
-    let json = || {
-        let one =
-            |(id, (_, info)): (&String, &(i32, ConsumerRunningInfo))| (id.clone(), as_json(info));
-        infos.iter().map(one).collect()
-    };
-    print(&arguments.common, || overview(&infos), json)?;
-    if silent > 0 { Err(AdminError::SilentMembers(silent)) } else { Ok(()) }
+    answers
+}
+
+/// Where the members of a group are, by the queues that they read.
+pub(super) struct Readers {
+    pub(super) ips: BTreeMap<MessageQueue, String>,
+    answers: Answers,
+}
+
+impl Readers {
+    pub(super) async fn of_group(admin: &Admin, group: &str) -> Result<Readers, AdminError> {
+        let brokers = brokers_of_group(admin, group, None).await?;
+        let members = known_to(admin, &brokers, group).await?.unwrap_or_default();
+        let answers = ask_all(admin, &brokers, group, &members, false).await;
+        let mut ips = BTreeMap::new();
+        for (client_id, (_, info)) in &answers.infos {
+            let ip = client_id.split('@').next().unwrap_or_default();
+            ips.extend(info.mq_table.0.keys().map(|queue| (queue.clone(), ip.to_owned())));
+        }
+        Ok(Readers { ips, answers })
+    }
+
+    /// # Errors
+    /// When a member did not answer, and its queues look as if nobody read them.
+    pub(super) fn complete(&self) -> Result<(), AdminError> {
+        self.answers.complete()
+    }
 }
 
 /// A member is connected to some brokers of its group.
@@ -95,7 +143,7 @@ async fn ask(
     Err(problem)
 }
 
-fn overview(infos: &BTreeMap<String, (i32, ConsumerRunningInfo)>) -> String {
+fn overview(infos: &BTreeMap<String, Told>) -> String {
     let rows: Vec<Vec<String>> = infos
         .iter()
         .enumerate()

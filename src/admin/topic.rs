@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::arguments::{
-    DeleteTopicArgs, TopicArgs, TopicListArgs, TopicRouteArgs, UpdateTopicArgs,
+    DeleteTopicArgs, TopicArgs, TopicListArgs, TopicRouteArgs, TopicStatusArgs, UpdateTopicArgs,
 };
 use super::table::{Column, left, render, rows_of};
 use super::{AdminError, calendar, print};
@@ -138,7 +138,7 @@ fn route_rows(route: &TopicRouteData) -> Vec<Vec<String>> {
     queues.into_iter().map(row).collect()
 }
 
-pub(super) async fn status(admin: &Admin, arguments: &TopicArgs) -> Result<(), AdminError> {
+pub(super) async fn status(admin: &Admin, arguments: &TopicStatusArgs) -> Result<(), AdminError> {
     let route = admin.route(&arguments.topic).await?;
     let mut offsets: BTreeMap<MessageQueue, TopicOffset> = BTreeMap::new();
     let mut put_tps = 0.0;

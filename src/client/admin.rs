@@ -288,14 +288,19 @@ impl Admin {
         found.into_iter().next().ok_or_else(|| answer.refusal())
     }
 
-    /// The messages of a topic that carry a unique id, from every broker name of its route.
+    /// The messages of a topic that carry a unique id, from every broker name of its route or of its
+    /// route in one cluster.
+    ///
+    /// # Errors
+    /// When the topic has no route, or none in that cluster, or a broker does not answer; so below.
     pub async fn query_by_unique_id(
         &self,
         topic: &str,
+        cluster: Option<&str>,
         unique_id: &str,
     ) -> Result<Vec<StoredMessage>, ClientError> {
         let ask = key_query(topic, unique_id, 32, (0, i64::MAX)).with("_UNIQUE_KEY_QUERY", true);
-        let mut found = self.query_everywhere(topic, &ask).await?;
+        let mut found = self.query_everywhere(topic, cluster, &ask).await?;
         found.retain(|stored| stored.message.property(properties::UNIQ_KEY) == Some(unique_id));
         Ok(found)
     }
@@ -305,21 +310,31 @@ impl Admin {
     pub async fn query_by_key(
         &self,
         topic: &str,
+        cluster: Option<&str>,
         key: &str,
         messages_max: i32,
         span_ms: (i64, i64),
     ) -> Result<Vec<StoredMessage>, ClientError> {
-        self.query_everywhere(topic, &key_query(topic, key, messages_max, span_ms)).await
+        let ask = key_query(topic, key, messages_max, span_ms);
+        self.query_everywhere(topic, cluster, &ask).await
     }
 
     async fn query_everywhere(
         &self,
         topic: &str,
+        cluster: Option<&str>,
         ask: &Ask,
     ) -> Result<Vec<StoredMessage>, ClientError> {
-        let route = self.route(topic).await?;
+        let mut brokers = self.route(topic).await?.broker_datas;
+        if let Some(name) = cluster {
+            brokers.retain(|broker| broker.cluster == name);
+            if brokers.is_empty() {
+                let what = format!("topic {topic} is not in cluster {name}");
+                return Err(ClientError::IllegalArgument(what));
+            }
+        }
         let mut found = Vec::new();
-        for broker in &route.broker_datas {
+        for broker in &brokers {
             let Some(address) = broker.master().or_else(|| first_address(&broker.broker_addrs))
             else {
                 continue;

@@ -4,6 +4,22 @@ use clap::{ArgAction, Args};
 
 use super::{CommonArgs, LongArgs};
 
+/// Where a message is looked up by a key or by a unique id.
+#[derive(Debug, Clone, Args)]
+pub struct LookedInArgs {
+    /// Only in this cluster.
+    #[arg(short = 'c', long = "cluster", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+}
+
+/// How a body is shown.
+#[derive(Debug, Clone, Args)]
+pub struct BodyArgs {
+    /// Bodies are shown as UTF-8.
+    #[arg(short = 'f', long = "bodyFormat", value_name = "NAME", value_parser = ["UTF-8"], hide = true)]
+    pub format: Option<String>,
+}
+
 /// Arguments of `queryMsgByKey`.
 #[derive(Debug, Clone, Args)]
 pub struct QueryMsgByKeyArgs {
@@ -24,6 +40,8 @@ pub struct QueryMsgByKeyArgs {
     /// Messages at most, of each broker group.
     #[arg(short = 'm', long = "maxNum", value_name = "COUNT", default_value_t = 64)]
     pub messages_max: i32,
+    #[command(flatten)]
+    pub looked_in: LookedInArgs,
 }
 
 /// Arguments of `queryMsgByUniqueKey`.
@@ -40,6 +58,8 @@ pub struct QueryMsgByUniqueKeyArgs {
     /// Every copy, not only the first.
     #[arg(short = 'a', long = "showAll")]
     pub all: bool,
+    #[command(flatten)]
+    pub looked_in: LookedInArgs,
 }
 
 /// Arguments of `queryMsgByOffset`. `-o` is an offset here, as in mqadmin.
@@ -59,6 +79,8 @@ pub struct QueryMsgByOffsetArgs {
     /// Offset in the queue.
     #[arg(short = 'o', long = "offset")]
     pub offset: i64,
+    #[command(flatten)]
+    pub body: BodyArgs,
 }
 
 /// Arguments of `sendMessage`.

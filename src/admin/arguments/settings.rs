@@ -1,8 +1,11 @@
 //! Arguments of the commands about groups, offsets and settings.
 
+use std::collections::BTreeMap;
+
 use clap::{ArgAction, Args};
 
-use super::{CommonArgs, LongArgs};
+use super::{CommonArgs, LightQueueArgs, LongArgs};
+use crate::admin::retry_policy::RetryPolicy;
 
 /// One broker, or every group of a cluster.
 #[derive(Debug, Clone, Args)]
@@ -81,6 +84,11 @@ pub struct UpdateSubGroupArgs {
     /// Attempts before a message goes to the dead letter topic.
     #[arg(short = 'r', long = "retryMaxTimes", value_name = "COUNT")]
     pub retry_max: Option<i32>,
+    /// How long a message waits before each attempt, such as
+    /// `{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":5000,"max":7200000,"multiplier":2}}`
+    /// or `{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1000,5000]}}`.
+    #[arg(short = 'p', long = "groupRetryPolicy", value_name = "JSON")]
+    pub retry_policy: Option<RetryPolicy>,
     /// Broker id to consume from.
     #[arg(short = 'i', long = "brokerId", value_name = "ID")]
     pub broker_id: Option<i64>,
@@ -90,6 +98,27 @@ pub struct UpdateSubGroupArgs {
     /// Whether members are told when others come or go.
     #[arg(short = 'a', long = "notifyConsumerIdsChanged", value_name = "BOOL")]
     pub notify: Option<bool>,
+    /// Attributes, `+key=value,-key`.
+    #[arg(long = "attributes", value_name = "LIST", allow_hyphen_values = true, value_parser = changes)]
+    pub attributes: Option<AttributeChanges>,
+}
+
+/// Changes of attributes: `+key` with a value, `-key` with an empty one.
+pub type AttributeChanges = BTreeMap<String, String>;
+
+fn changes(text: &str) -> Result<AttributeChanges, String> {
+    let mut changes = AttributeChanges::new();
+    for change in text.split(',') {
+        let (key, value) = change.split_once('=').unwrap_or((change, ""));
+        let wanted = if key.len() == change.len() { '-' } else { '+' };
+        if !key.starts_with(wanted) || key.len() == 1 {
+            return Err(format!("{change:?} is neither +key=value nor -key"));
+        }
+        if changes.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("{key} is there twice"));
+        }
+    }
+    Ok(changes)
 }
 
 /// Arguments of `deleteSubGroup`.
@@ -133,6 +162,8 @@ pub struct ResetOffsetArgs {
     /// This offset of the queue instead of one by time.
     #[arg(short = 'o', long = "offset", requires = "queue")]
     pub offset: Option<i64>,
+    #[command(flatten)]
+    pub light: LightQueueArgs,
 }
 
 /// Arguments of `skipAccumulatedMessage`.
@@ -140,6 +171,8 @@ pub struct ResetOffsetArgs {
 pub struct SkipArgs {
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten)]
+    pub light: LightQueueArgs,
     /// Group.
     #[arg(short = 'g', long = "group")]
     pub group: String,
@@ -168,4 +201,21 @@ pub struct CloneOffsetArgs {
     /// Taken and not used.
     #[arg(short = 'o', long = "offline", value_name = "BOOL", hide = true)]
     pub offline: Option<String>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_attributes_are_pairs() {
+        let pairs =
+            |text: &str| changes(text).map(|changes| changes.into_iter().collect::<Vec<_>>());
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(pairs("+a=1,-b").unwrap(), [pair("+a", "1"), pair("-b", "")]);
+        for bad in ["", "a=1", "+a", "-a=1", "+=1", "-", "+a=1,", "+a=1,+a=2"] {
+            assert!(changes(bad).is_err(), "{bad}");
+        }
+    }
 }
