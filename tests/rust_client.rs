@@ -303,14 +303,21 @@ async fn a_polled_consumer_seeks_commits_and_takes_the_queues_it_is_told() {
 
     // Told which queues, it asks nobody.
     let queues: BTreeSet<_> = [queue.clone()].into();
-    let told = LitePullConsumer::start_assigned(&second, options("Told"), queues).await.unwrap();
+    let told = LitePullConsumer::start_assigned(&second, options("Told"), queues.clone());
+    let told = told.await.unwrap();
     let of_queue = |from: usize, to: usize| numbers(queue.queue_id..queue.queue_id + 1, from, to);
     assert_eq!(poll_all(&told, 12).await, of_queue(0, 12));
     let others: BTreeSet<_> =
         told.queues(TOPIC).await.unwrap().into_iter().filter(|other| *other != queue).collect();
+    // Nothing that comes while its queues are paused is polled; afterwards it all is.
+    told.pause(queues.clone()).await.unwrap();
+    send(&mut wire, TOPIC, 12, 14);
+    assert!(told.poll(SLOW).await.is_empty(), "it is paused");
+    told.resume(queues).await.unwrap();
+    assert_eq!(poll_all(&told, 2).await, of_queue(12, 14));
     told.assign(others.clone()).await.unwrap();
     assert_eq!(told.assignment().await.unwrap(), others);
-    assert_eq!(poll_all(&told, 12 * (every - 1)).await.len(), 12 * (every - 1));
+    assert_eq!(poll_all(&told, 14 * (every - 1)).await.len(), 14 * (every - 1));
     assert!(told.seek(&queue, 0).await.is_err(), "it is not assigned any more");
     told.shutdown().await;
 }

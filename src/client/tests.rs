@@ -12,14 +12,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{
-    Client, ClientError, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, Message,
-    Producer, ProducerOptions, PushConsumer,
+    Client, ClientError, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions,
+    LitePullConsumer, LitePullOptions, Message, Producer, ProducerOptions, PushConsumer,
 };
 use crate::protocol::body::ConsumerIdList;
 use crate::protocol::code::{request, response};
 use crate::protocol::fastjson::JsonBody as _;
 use crate::protocol::heartbeat::HeartbeatData;
 use crate::protocol::properties;
+use crate::protocol::queue::MessageQueue;
 use crate::protocol::record::RecordParts;
 use crate::protocol::route::{BrokerData, QueueData, TopicRouteData};
 use crate::remoting::{Connection, RemotingCommand, RemotingServer};
@@ -399,4 +400,69 @@ async fn a_message_that_is_not_taken_back_is_offered_again_until_it_is() {
     while timeout(LIMIT, commits.recv()).await.unwrap() != Some(13) {}
     timeout(LIMIT, consumer.shutdown()).await.unwrap();
     assert!(sent_back.try_recv().is_err(), "taken once, and not sent back again");
+}
+
+/// A broker with one queue, from offset 10 to `end`, of which a pull brings `pulled` messages at most.
+async fn broker_of_a_queue(end: Arc<Mutex<i64>>, pulled: i64) -> RemotingServer {
+    server(move |command| {
+        let end = *end.lock();
+        let success = RemotingCommand::response(response::SUCCESS);
+        Some(match command.code {
+            request::QUERY_CONSUMER_OFFSET => {
+                RemotingCommand::error(response::QUERY_NOT_FOUND, "none")
+            }
+            request::GET_MIN_OFFSET => success.with_ext("offset", 10i64),
+            request::GET_MAX_OFFSET => success.with_ext("offset", end),
+            request::LITE_PULL_MESSAGE => {
+                let offset: i64 = command.ext_fields.get("queueOffset").unwrap().parse().unwrap();
+                let next = end.min(offset + pulled);
+                let mut body = bytes::BytesMut::new();
+                for offset in offset..next {
+                    body.extend_from_slice(&record(offset, "A", &offset.to_string()));
+                }
+                if body.is_empty() {
+                    // It is asked again soon.
+                    return Some(RemotingCommand::error(response::FLOW_CONTROL, "nothing more"));
+                }
+                let mut answer = success.with_ext("nextBeginOffset", next);
+                answer.body = body.freeze();
+                answer
+            }
+            _ => success,
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_paused_queue_is_not_pulled_until_it_is_resumed() {
+    /// Many times what a pull takes.
+    const MANY_PULLS: Duration = Duration::from_millis(300);
+    let end = Arc::new(Mutex::new(12));
+    let broker = broker_of_a_queue(end.clone(), 2).await;
+    let names = name_server(Arc::new(Mutex::new(Some(broker.local_addr())))).await;
+    let client = client(&names).await;
+    let queue = MessageQueue { broker_name: "b".into(), queue_id: 0, topic: TOPIC.into() };
+    let queues = || [queue.clone()].into();
+    let mut options = LitePullOptions::new("g");
+    options.consumer.consume_from = ConsumeFrom::First;
+    options.poll_messages_max = 1;
+    let consumer = LitePullConsumer::start_assigned(&client, options, queues()).await.unwrap();
+    let next = async |limit: Duration| {
+        consumer.poll(limit).await.first().map(|message| message.queue_offset)
+    };
+    assert_eq!(next(LIMIT).await, Some(10));
+
+    consumer.pause(queues()).await.unwrap();
+    *end.lock() = 14;
+    assert_eq!(next(LIMIT).await, Some(11), "it was pulled with the first");
+    assert_eq!(next(MANY_PULLS).await, None);
+    let other = MessageQueue { queue_id: 1, ..queue.clone() };
+    consumer.resume([other].into()).await.unwrap();
+    consumer.seek(&queue, 13).await.unwrap();
+    assert_eq!(next(MANY_PULLS).await, None, "elsewhere it is paused as well");
+
+    consumer.resume(queues()).await.unwrap();
+    assert_eq!(next(LIMIT).await, Some(13));
+    timeout(LIMIT, consumer.shutdown()).await.unwrap();
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::coordinator::{Pullers, commit};
-use super::puller::Puller;
 use super::{ClientError, Shared};
 use crate::protocol::queue::MessageQueue;
 
@@ -16,6 +15,8 @@ use crate::protocol::queue::MessageQueue;
 pub(super) enum Control {
     /// Goes on elsewhere in a queue.
     Seek(MessageQueue, i64, oneshot::Sender<Result<(), ClientError>>),
+    /// Pulls these queues no more, or again.
+    Pause(BTreeSet<MessageQueue>, bool, oneshot::Sender<()>),
     /// Tells the broker where the application is.
     Commit(oneshot::Sender<()>),
     /// Which queues are consumed now.
@@ -34,7 +35,13 @@ pub(super) async fn obey(
     match control {
         Control::Seek(queue, offset, done) => {
             // Whoever gave up waiting needs no answer, here and below.
-            let _ = done.send(seek(shared, pullers, &queue, offset).await);
+            let _ = done.send(seek(shared, pullers, &queue, offset));
+            None
+        }
+        Control::Pause(queues, paused, done) => {
+            let wanted = pullers.iter().filter(|(queue, _)| queues.contains(queue));
+            wanted.for_each(|(_, puller)| puller.set_paused(paused));
+            let _ = done.send(());
             None
         }
         Control::Commit(done) => {
@@ -50,7 +57,7 @@ pub(super) async fn obey(
     }
 }
 
-async fn seek(
+fn seek(
     shared: &Arc<Shared>,
     pullers: &mut Pullers,
     queue: &MessageQueue,
@@ -61,7 +68,7 @@ async fn seek(
         return Err(ClientError::IllegalArgument(what));
     };
     shared.abandon(before);
-    let puller = Puller::start(shared, queue, None, Some(offset)).await?;
+    let puller = before.start_at(shared, offset);
     pullers.insert(queue.clone(), puller);
     Ok(())
 }

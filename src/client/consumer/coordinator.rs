@@ -204,7 +204,7 @@ async fn take(
             continue;
         }
         let line = turn.map(|turn| Line::new(turn, locked_at));
-        match Puller::start(shared, &queue, line, None).await {
+        match Puller::start(shared, &queue, line).await {
             Ok(puller) => {
                 tracing::debug!(?queue, "queue taken");
                 pullers.insert(queue, puller);

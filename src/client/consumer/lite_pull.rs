@@ -143,6 +143,24 @@ impl LitePullConsumer {
         self.ask(|done| Control::Seek(queue.clone(), offset, done)).await?
     }
 
+    /// Pulls nothing more of these queues until they are resumed; what was pulled before is still
+    /// polled, and is consumed. Queues that are not assigned are left out, and one that goes to another
+    /// member and comes back is not paused any more.
+    ///
+    /// # Errors
+    /// When the consumer has ended.
+    pub async fn pause(&self, queues: BTreeSet<MessageQueue>) -> Result<(), ClientError> {
+        self.ask(|done| Control::Pause(queues, true, done)).await
+    }
+
+    /// Pulls these queues again, from where they were or were put since.
+    ///
+    /// # Errors
+    /// When the consumer has ended.
+    pub async fn resume(&self, queues: BTreeSet<MessageQueue>) -> Result<(), ClientError> {
+        self.ask(|done| Control::Pause(queues, false, done)).await
+    }
+
     /// The queues that are consumed now.
     ///
     /// # Errors

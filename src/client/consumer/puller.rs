@@ -42,36 +42,60 @@ pub(super) struct Puller {
     progress: Notify,
     stopped: AtomicBool,
     abandoned: AtomicBool,
+    /// The application wants no more for now.
+    paused: AtomicBool,
 }
 
 impl Puller {
-    /// Starts pulling, from an offset or where the group is.
+    /// Starts pulling where the group is.
     pub(super) async fn start(
         shared: &Arc<Shared>,
         queue: &MessageQueue,
         line: Option<Line>,
-        offset: Option<i64>,
     ) -> Result<Arc<Puller>, ClientError> {
-        let state = match offset {
-            Some(offset) => ProcessQueue::new(offset, None),
-            None => match stored_offset(shared, queue).await? {
-                Some(offset) => ProcessQueue::new(offset, Some(offset)),
-                None => ProcessQueue::new(first_offset(shared, queue).await?, None),
-            },
+        let state = match stored_offset(shared, queue).await? {
+            Some(offset) => ProcessQueue::new(offset, Some(offset)),
+            None => ProcessQueue::new(first_offset(shared, queue).await?, None),
         };
-        let puller = Arc::new(Puller {
+        Ok(Puller::new(queue, state, line).spawn(shared))
+    }
+
+    /// Starts pulling its queue elsewhere, paused if this one is.
+    pub(super) fn start_at(&self, shared: &Arc<Shared>, offset: i64) -> Arc<Puller> {
+        let next = Puller::new(&self.queue, ProcessQueue::new(offset, None), None);
+        next.set_paused(self.is_paused());
+        next.spawn(shared)
+    }
+
+    fn new(queue: &MessageQueue, state: ProcessQueue, line: Option<Line>) -> Puller {
+        Puller {
             queue: queue.clone(),
             state: Mutex::new(state),
             line,
             progress: Notify::new(),
             stopped: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
-        });
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    fn spawn(self, shared: &Arc<Shared>) -> Arc<Puller> {
+        let puller = Arc::new(self);
         tokio::spawn(pull_loop(shared.clone(), puller.clone()));
         if puller.line.is_some() {
             tokio::spawn(in_order::consume(shared.clone(), puller.clone()));
         }
-        Ok(puller)
+        puller
+    }
+
+    /// No pulls until told otherwise, not even the one that waits at the broker. What was pulled stays.
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.progress.notify_waiters();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// No more pulls; what is in flight may finish.
@@ -137,7 +161,7 @@ impl Puller {
         self.progress.notify_waiters();
     }
 
-    /// Waits while as much is in flight as may be.
+    /// Waits while as much is in flight as may be, or the application wants no more.
     async fn wait_for_room(&self, shared: &Shared) {
         let options = &shared.options;
         loop {
@@ -146,7 +170,8 @@ impl Puller {
             progress.as_mut().enable();
             {
                 let state = self.state.lock();
-                let full = state.len() >= options.queue_messages_max
+                let full = self.is_paused()
+                    || state.len() >= options.queue_messages_max
                     || state.bytes() >= options.queue_bytes_max
                     || state.span() > options.queue_span_max;
                 if !full || self.is_stopped() {
@@ -158,11 +183,15 @@ impl Puller {
     }
 
     pub(super) async fn until_stopped(&self) {
+        self.until(Puller::is_stopped).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Puller) -> bool) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            if self.is_stopped() {
+            if is_so(self) {
                 return;
             }
             progress.await;
@@ -176,6 +205,8 @@ async fn pull_loop(shared: Arc<Shared>, puller: Arc<Puller>) {
         let pulled = tokio::select! {
             biased;
             () = puller.until_stopped() => return,
+            // Whatever it would have brought is asked for again.
+            () = puller.until(Puller::is_paused) => continue,
             pulled = pull_once(&shared, &puller) => pulled,
         };
         let Err(error) = pulled else { continue };
