@@ -94,30 +94,35 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         });
     }
-    let mut parameters = Parameters::of(arguments.seed);
-    let mut again = format!("--seed {}", arguments.seed);
-    if let Err(code) = put_in_flaw(&arguments, &mut parameters, &mut again) {
-        return code;
-    }
+    let flaw = match flaw(&arguments) {
+        Ok(flaw) => flaw,
+        Err(code) => return code,
+    };
+    let parameters = Parameters { flaw, ..Parameters::of(arguments.seed) };
+    let again = again(&format!("--seed {}", arguments.seed), flaw);
     println!("{parameters}");
     let report = play(parameters, Plan::Swarm, telling(&arguments, Telling::Silent));
     finish(&report, &again, arguments.record)
 }
 
-/// The mistake that is asked for; those that there are when it is none.
-fn put_in_flaw(
-    arguments: &Arguments,
-    parameters: &mut Parameters,
-    again: &mut String,
-) -> Result<(), ExitCode> {
-    let Some(name) = &arguments.flaw else { return Ok(()) };
-    let Some(flaw) = Flaw::named(name) else {
+/// The mistake that is asked for. Where its name is none, those that there are get listed, and the exit
+/// code says whether that was asked for.
+fn flaw(arguments: &Arguments) -> Result<Option<Flaw>, ExitCode> {
+    let Some(name) = &arguments.flaw else { return Ok(None) };
+    let flaw = Flaw::named(name);
+    if flaw.is_none() {
         Flaw::ALL.iter().for_each(|flaw| println!("{}", flaw.name()));
         return Err(if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    };
-    parameters.flaw = Some(flaw);
-    again.push_str(&format!(" --flaw {name}"));
-    Ok(())
+    }
+    Ok(flaw)
+}
+
+/// What plays the same once more.
+fn again(plan: &str, flaw: Option<Flaw>) -> String {
+    match flaw {
+        Some(flaw) => format!("{plan} --flaw {}", flaw.name()),
+        None => plan.to_owned(),
+    }
 }
 
 fn telling(arguments: &Arguments, otherwise: Telling) -> Telling {
@@ -135,11 +140,12 @@ fn tell(name: &str, arguments: &Arguments) -> ExitCode {
         }
         return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };
-    let mut parameters = Parameters::calm(arguments.seed);
-    let mut again = format!("--scenario {name} --seed {}", arguments.seed);
-    if let Err(code) = put_in_flaw(arguments, &mut parameters, &mut again) {
-        return code;
-    }
+    let flaw = match flaw(arguments) {
+        Ok(flaw) => flaw,
+        Err(code) => return code,
+    };
+    let parameters = Parameters { flaw, ..Parameters::calm(arguments.seed) };
+    let again = again(&format!("--scenario {name} --seed {}", arguments.seed), flaw);
     println!("{}", scenario.question);
     println!("{parameters}");
     let report = play(parameters, Plan::Scenario(scenario), telling(arguments, Telling::Story));
