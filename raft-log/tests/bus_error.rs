@@ -23,13 +23,17 @@ const ENTRIES: u64 = 150;
 const DIR: &str = "RAFT_LOG_TEST_BUS_ERROR_DIR";
 const SIGBUS: i32 = 7;
 
-fn open<D: Disk>(disk: D, dir: &Path) -> Log<D> {
-    let options = LogOptions {
+fn options() -> LogOptions {
+    LogOptions {
         segment_bytes: SEGMENT_BYTES_MIN,
         prepare_ahead_bytes: SEGMENT_BYTES_MIN,
-        tail_bytes_max: 0,
         ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
-    };
+    }
+}
+
+/// With nothing in memory.
+fn open<D: Disk>(disk: D, dir: &Path) -> Log<D> {
+    let options = LogOptions { tail_bytes_max: 0, ..options() };
     Log::open(disk, dir, options).unwrap()
 }
 
@@ -65,18 +69,27 @@ fn in_a_process(test: &str, dir: &Path) -> Output {
     Command::new(program).args(["--exact", test, "--nocapture"]).env(DIR, dir).output().unwrap()
 }
 
+/// The folder that this process is to work in, when it is such a process.
+fn dir_of_this_process() -> Option<PathBuf> {
+    std::env::var_os(DIR).map(PathBuf::from)
+}
+
+/// The same with a log in it that was filled and opened again.
+fn log_of_this_process() -> Option<(PathBuf, Log<RealDisk>)> {
+    let dir = dir_of_this_process()?;
+    fill(&mut open(RealDisk::new(), &dir));
+    let log = open(RealDisk::new(), &dir);
+    Some((dir, log))
+}
+
 #[test]
 fn process_that_reads_a_page_which_is_gone() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
-    let dir = Path::new(&dir);
-    fill(&mut open(RealDisk::new(), dir));
-    // It has nothing in memory.
-    let log = open(RealDisk::new(), dir);
+    let Some((dir, log)) = log_of_this_process() else { return };
     let reader = log.reader();
     let position = raft_log::Position(LOST_OFFSET);
     // Sound, and what is not read yet.
     assert_eq!(reader.read(position, 10).unwrap().len(), 10);
-    set_len(&segment(dir, 0), KEPT_BYTES);
+    set_len(&segment(&dir, 0), KEPT_BYTES);
     let bytes = reader.read(position, 10).unwrap();
     panic!("{bytes:?} was read");
 }
@@ -108,12 +121,9 @@ fn a_page_that_is_gone_under_a_map_ends_the_process_in_good_order() {
 
 #[test]
 fn process_whose_kernel_reads_a_page_which_is_gone() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
-    let dir = Path::new(&dir);
-    fill(&mut open(RealDisk::new(), dir));
-    let log = open(RealDisk::new(), dir);
+    let Some((dir, log)) = log_of_this_process() else { return };
     let bytes = log.reader().read(raft_log::Position(LOST_OFFSET), 10).unwrap();
-    set_len(&segment(dir, 0), KEPT_BYTES);
+    set_len(&segment(&dir, 0), KEPT_BYTES);
     let (mut socket, _peer) = UnixStream::pair().unwrap();
     let refused = socket.write_all(&bytes).unwrap_err();
     touch_what_the_kernel_could_not_read(&refused, [&bytes[..]]);
@@ -131,8 +141,8 @@ fn a_page_that_the_kernel_cannot_send_ends_the_process_as_well() {
 
 #[test]
 fn process_with_more_maps_than_are_watched() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
-    let path = Path::new(&dir).join("file");
+    let Some(dir) = dir_of_this_process() else { return };
+    let path = dir.join("file");
     let file = RealDisk::new().create(&path).unwrap();
     file.set_len(PAGE_BYTES).unwrap();
     let watched: Vec<_> = (0..WATCHED_MAPS_MAX).map(|_| file.map(PAGE_BYTES).unwrap()).collect();
@@ -262,12 +272,7 @@ fn power_may_go_while_a_noted_page_is_looked_at_and_mended() {
     let dir = Path::new(SIM_DIR);
     let path = segment(dir, 0);
     let mend_all = |disk: &SimDisk| -> Result<(), String> {
-        let options = LogOptions {
-            segment_bytes: SEGMENT_BYTES_MIN,
-            prepare_ahead_bytes: SEGMENT_BYTES_MIN,
-            ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
-        };
-        let log = Log::open(disk.clone(), dir, options).map_err(|error| error.to_string())?;
+        let log = Log::open(disk.clone(), dir, options()).map_err(|error| error.to_string())?;
         let reader = log.reader();
         for damaged in reader.damaged() {
             now(reader.mend(entry(damaged.index.0))).map_err(|error| error.to_string())?;
