@@ -10,7 +10,7 @@ use super::arguments::{OutputFormat, PrintMsgArgs, PrintMsgByQueueArgs, ReadArgs
 use super::message;
 use super::offsets::moment;
 use super::{AdminError, print};
-use crate::client::{Admin, StoredMessage, StretchStatus};
+use crate::client::{Admin, StoredMessage, Stretch, StretchStatus};
 use crate::protocol::queue::MessageQueue;
 
 const LINE_CHARACTERS: usize = 56;
@@ -20,46 +20,41 @@ pub(super) async fn of_topic(admin: &Admin, arguments: &PrintMsgArgs) -> Result<
     let as_table = arguments.common.output == OutputFormat::Table;
     let mut listed = Vec::new();
     for queue in admin.readable_queues(&read.topic).await? {
-        let (first, end) = span(admin, &queue, read).await?;
-        let name = name_of(&queue);
+        let mut span = Span::of(admin, &queue, read).await?;
+        let (first, end, name) = (span.offset, span.end, name_of(&queue));
+        let mut shown = Shown { as_table, with_body: arguments.body, messages: Vec::new() };
         if as_table {
             println!("minOffset={first}, maxOffset={end}, {name}");
         }
-        let mut messages = Vec::new();
-        let mut offset = first;
-        while offset < end {
-            let stretch = admin.stretch(&queue, offset, &read.tags).await?;
-            offset = stretch.next_offset;
-            let status = stretch.status;
-            match as_table {
-                true => {
-                    stretch.found.iter().for_each(|one| println!("{}", line(one, arguments.body)))
-                }
-                false => messages.extend(stretch.found.iter().map(message::json)),
-            }
-            match status {
-                StretchStatus::Found => {}
-                StretchStatus::NoMatchedMsg if as_table => {
-                    println!("{name} no matched msg. status={}, offset={offset}", status.as_str());
-                }
-                StretchStatus::NoMatchedMsg => {}
-                StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal => {
-                    if as_table {
-                        println!(
-                            "{name} print msg finished. status={}, offset={offset}",
-                            status.as_str()
-                        );
-                    }
-                    break;
-                }
+        while let Some(stretch) = span.next().await? {
+            shown.add(&stretch.found);
+            if as_table {
+                print!("{}", status_line(&name, &stretch));
             }
         }
         if as_table {
             println!("{}", "-".repeat(LINE_CHARACTERS));
         }
-        listed.push(json!({"brokerName": queue.broker_name, "queueId": queue.queue_id, "minOffset": first, "maxOffset": end, "messages": messages}));
+        listed.push(json!({
+            "brokerName": queue.broker_name,
+            "queueId": queue.queue_id,
+            "minOffset": first,
+            "maxOffset": end,
+            "messages": shown.messages,
+        }));
     }
     print(&arguments.common, String::new, || json!(listed))
+}
+
+/// Says where it ended, unless there may be more of the same.
+fn status_line(name: &str, stretch: &Stretch) -> String {
+    let what = match stretch.status {
+        StretchStatus::Found => return String::new(),
+        StretchStatus::NoMatchedMsg => "no matched msg",
+        StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal => "print msg finished",
+    };
+    let (status, offset) = (stretch.status.as_str(), stretch.next_offset);
+    format!("{name} {what}. status={status}, offset={offset}\n")
 }
 
 pub(super) async fn of_queue(
@@ -67,30 +62,21 @@ pub(super) async fn of_queue(
     arguments: &PrintMsgByQueueArgs,
 ) -> Result<(), AdminError> {
     let read = &arguments.read;
-    let as_table = arguments.common.output == OutputFormat::Table;
     let queue = MessageQueue {
         broker_name: arguments.broker_name.clone(),
         queue_id: arguments.queue_id,
         topic: read.topic.clone(),
     };
-    let (mut offset, end) = span(admin, &queue, read).await?;
+    let mut span = Span::of(admin, &queue, read).await?;
+    let as_table = arguments.common.output == OutputFormat::Table;
+    let mut shown = Shown { as_table, with_body: arguments.body, messages: Vec::new() };
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut messages: Vec<Value> = Vec::new();
-    while offset < end {
-        let stretch = admin.stretch(&queue, offset, &read.tags).await?;
-        offset = stretch.next_offset;
-        for stored in &stretch.found {
-            if let Some(tag) = stored.message.tag() {
-                *counts.entry(tag.to_owned()).or_default() += 1;
-            }
-            match (arguments.messages, as_table) {
-                (true, true) => println!("{}", line(stored, arguments.body)),
-                (true, false) => messages.push(message::json(stored)),
-                (false, _) => {}
-            }
+    while let Some(stretch) = span.next().await? {
+        for tag in stretch.found.iter().filter_map(|stored| stored.message.tag()) {
+            *counts.entry(tag.to_owned()).or_default() += 1;
         }
-        if matches!(stretch.status, StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal) {
-            break;
+        if arguments.messages {
+            shown.add(&stretch.found);
         }
     }
     let mut by_count: Vec<_> = counts.iter().collect();
@@ -98,23 +84,62 @@ pub(super) async fn of_queue(
     by_count.retain(|_| arguments.count_tags);
     let line = |(tag, count): &(&String, &u64)| format!("Tag: {tag:<30} Count: {count}\n");
     let table = || by_count.iter().map(line).collect();
-    print(&arguments.common, table, || json!({"messages": messages, "tags": counts}))
+    print(&arguments.common, table, || json!({"messages": shown.messages, "tags": counts}))
 }
 
-/// Where to begin and where to end.
-async fn span(
-    admin: &Admin,
-    queue: &MessageQueue,
-    read: &ReadArgs,
-) -> Result<(i64, i64), AdminError> {
-    let (mut first, mut end) = admin.offsets_of(queue).await?;
-    if let Some(time) = &read.begin {
-        first = admin.offset_at(queue, moment(time)?).await?;
+/// What is still to be read of a queue.
+struct Span<'r> {
+    admin: &'r Admin,
+    queue: &'r MessageQueue,
+    tags: &'r str,
+    offset: i64,
+    end: i64,
+}
+
+impl Span<'_> {
+    async fn of<'r>(
+        admin: &'r Admin,
+        queue: &'r MessageQueue,
+        read: &'r ReadArgs,
+    ) -> Result<Span<'r>, AdminError> {
+        let (mut offset, mut end) = admin.offsets_of(queue).await?;
+        if let Some(time) = &read.begin {
+            offset = admin.offset_at(queue, moment(time)?).await?;
+        }
+        if let Some(time) = &read.end {
+            end = admin.offset_at(queue, moment(time)?).await?;
+        }
+        Ok(Span { admin, queue, tags: &read.tags, offset, end })
     }
-    if let Some(time) = &read.end {
-        end = admin.offset_at(queue, moment(time)?).await?;
+
+    /// As much as its broker gives at once; none behind the end.
+    async fn next(&mut self) -> Result<Option<Stretch>, AdminError> {
+        if self.offset >= self.end {
+            return Ok(None);
+        }
+        let stretch = self.admin.stretch(self.queue, self.offset, self.tags).await?;
+        self.offset = match stretch.status {
+            StretchStatus::Found | StretchStatus::NoMatchedMsg => stretch.next_offset,
+            StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal => self.end,
+        };
+        Ok(Some(stretch))
     }
-    Ok((first, end))
+}
+
+/// Messages on their way to whoever asked: printed at once as a table, kept for one JSON document.
+struct Shown {
+    as_table: bool,
+    with_body: bool,
+    messages: Vec<Value>,
+}
+
+impl Shown {
+    fn add(&mut self, found: &[StoredMessage]) {
+        match self.as_table {
+            true => found.iter().for_each(|stored| println!("{}", line(stored, self.with_body))),
+            false => self.messages.extend(found.iter().map(message::json)),
+        }
+    }
 }
 
 fn name_of(queue: &MessageQueue) -> String {
