@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::time::Duration;
 
 use raftmq::client::{
@@ -12,7 +11,7 @@ use raftmq::client::{
 };
 use serde_json::Value;
 use support::cluster::{BROKER_NAME, Cluster};
-use support::poll;
+use support::{admin, poll};
 
 const TOPIC: &str = "AdminTopic";
 const GROUP: &str = "AdminGroup";
@@ -35,11 +34,9 @@ fn row(printed: &str, first: &str) -> Vec<String> {
 
 /// What a command says that must fail.
 fn refused(cluster: &Cluster, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-    command.arg("admin").args(arguments).args(["-n", &cluster.name_servers()]);
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{command:?}: {output:?}");
-    String::from_utf8(output.stderr).unwrap()
+    let answer = cluster.ask_admin(arguments);
+    assert_eq!(answer.code, 1, "{arguments:?}: {answer:?}");
+    answer.problem
 }
 
 fn start() -> Cluster {
@@ -206,12 +203,8 @@ async fn who_is_connected_is_shown() {
     let leader = cluster.address(cluster.leader().unwrap()).to_string();
     let consumers = ["consumerConnection", "-g", GROUP, "-b", &leader];
     let shown = poll::until("the consumer is known", LIMIT, || {
-        let known = Command::new(env!("CARGO_BIN_EXE_raftmq"))
-            .arg("admin")
-            .args(consumers)
-            .output()
-            .unwrap();
-        known.status.success().then(|| String::from_utf8(known.stdout).unwrap())
+        let known = admin::run(&consumers);
+        known.success().then_some(known.printed)
     });
     assert!(row(&shown, client.client_id())[1].starts_with("127.0.0.1:"), "{shown}");
     assert_eq!(row(&shown, TOPIC), [TOPIC, "TagA"]);

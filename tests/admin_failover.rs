@@ -10,7 +10,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,9 @@ use raftmq::client::{
     Client, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, Message, Producer,
     ProducerOptions, PushConsumer, ReceivedMessage,
 };
+use support::admin::{self, Answer};
 use support::nodes::{GROUPS, Nodes};
-use support::official::{java, prepared, say};
+use support::official::{self, say};
 use support::poll;
 use support::process::Process;
 
@@ -114,7 +114,7 @@ fn await_groups(nodes: &Nodes) {
     for number in 0..CONSUMERS {
         poll::until("a group has a member", LIMIT, || {
             let members = ["consumerConnection".to_owned(), "-g".to_owned(), group(number)];
-            admin(&nodes.name_servers(), &members).is_ok().then_some(())
+            ours(&nodes.name_servers(), &members).is_ok().then_some(())
         });
     }
 }
@@ -158,12 +158,9 @@ fn commands(victim: &str, id: &str) -> Vec<Vec<String>> {
 }
 
 /// Runs a command of ours: what it printed, or what it said is missing.
-fn admin(name_servers: &str, words: &[String]) -> Result<String, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-    command.arg("admin").args(words).env("NAMESRV_ADDR", name_servers);
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+fn ours(name_servers: &str, words: &[String]) -> Result<String, String> {
+    let Answer { code, printed, problem } = admin::run_at(name_servers, words);
+    if code == 0 { Ok(printed) } else { Err(problem) }
 }
 
 /// Runs all, some at a time: most of what they do is wait.
@@ -178,7 +175,7 @@ fn run(name_servers: &str, rows: &mut [Row], check: fn(&Row)) {
 /// It answers, or says why it cannot.
 fn run_one(name_servers: &str, row: &mut Row, check: fn(&Row)) {
     let started = Instant::now();
-    let answer = admin(name_servers, &row.words);
+    let answer = ours(name_servers, &row.words);
     row.took.push(started.elapsed());
     let said = answer.unwrap_or_else(|problem| problem);
     assert!(!said.trim().is_empty(), "{:?} says nothing", row.words);
@@ -195,11 +192,8 @@ fn mqadmin(nodes: &Nodes) -> Option<Process> {
     if std::env::var("RAFTMQ_MQADMIN").is_err() {
         return None;
     }
-    let home = prepared("java-5.3.3", &["java", "mvn"])?;
-    let directory = nodes.directory().join("mqadmin");
-    std::fs::create_dir(&directory).unwrap();
-    let command = java(&home, "Mqadmin", &directory, &nodes.name_servers());
-    Some(Process::spawn("mqadmin", command, &nodes.directory().join("mqadmin.log")))
+    let home = official::prepared_java()?;
+    Some(official::mqadmin(&home, nodes.directory(), &nodes.name_servers()))
 }
 
 /// What mqadmin has too.

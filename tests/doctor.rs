@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use support::cluster::Cluster;
@@ -14,10 +13,8 @@ use support::poll;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn doctor(cluster: &Cluster, more: &[&str]) -> (i32, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-    command.args(["admin", "doctor", "-n", &cluster.name_servers()]).args(more);
-    let Output { status, stdout, .. } = command.output().unwrap();
-    (status.code().unwrap(), String::from_utf8(stdout).unwrap())
+    let answer = cluster.ask_admin(&[&["doctor"], more].concat());
+    (answer.code, answer.printed)
 }
 
 /// Asks until the exit code is this one and this is said: while members still find each other, it is

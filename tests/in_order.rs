@@ -33,7 +33,7 @@ struct Delivery {
 
 #[test]
 fn order_survives_the_death_of_a_consumer_and_of_the_leader_of_its_queues() {
-    let Some(home) = official::prepared("java-5.3.3", &["java", "mvn"]) else { return };
+    let Some(home) = official::prepared_java() else { return };
     let mut nodes = Nodes::start_with("");
     nodes.create_topic(TOPIC, &QUEUES_EACH.to_string());
     let start = |name: &str, queues: usize| {

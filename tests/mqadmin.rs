@@ -9,7 +9,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,8 @@ use raftmq::client::{
     ProducerOptions, PushConsumer, ReceivedMessage,
 };
 use support::cluster::{BROKER_NAME, Cluster};
-use support::official::{java, prepared};
-use support::poll;
 use support::process::Process;
+use support::{admin, official, poll};
 
 const CLUSTER: &str = "RaftCluster";
 const TOPIC: &str = "CompareTopic";
@@ -43,13 +41,9 @@ type Mask = fn(Vec<String>) -> Vec<String>;
 
 impl Tools {
     fn start() -> Option<Tools> {
-        let home = prepared("java-5.3.3", &["java", "mvn"])?;
+        let home = official::prepared_java()?;
         let cluster = Cluster::start();
-        let directory = cluster.directory().join("mqadmin");
-        std::fs::create_dir(&directory).unwrap();
-        let mut command = java(&home, "Mqadmin", &directory, &cluster.name_servers());
-        command.env("TZ", "UTC");
-        let java = Process::spawn("mqadmin", command, &cluster.directory().join("mqadmin.log"));
+        let java = official::mqadmin(&home, cluster.directory(), &cluster.name_servers());
         Some(Tools { cluster, java, differences: Vec::new() })
     }
 
@@ -62,11 +56,8 @@ impl Tools {
 
     /// What ours prints, and whether it exits with 0.
     fn ours(&self, words: &[&str]) -> (Vec<String>, bool) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-        command.arg("admin").args(words).env("NAMESRV_ADDR", self.cluster.name_servers());
-        let output = command.output().unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
-        (printed.lines().map(str::to_owned).collect(), output.status.success())
+        let answer = admin::run_at(&self.cluster.name_servers(), words);
+        (answer.printed.lines().map(str::to_owned).collect(), answer.success())
     }
 
     /// Both print the same, but for what the mask takes out.

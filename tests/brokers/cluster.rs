@@ -11,12 +11,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ports::HeldPorts;
+use super::steady::STEADY;
 
 /// A test that waits longer than this has failed.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// Nobody is deposed because a busy machine let it wait, for the processor or for the disk that all
-/// members share; a death is noticed by closed connections.
-const STEADY: &str = "raftElectionTimeoutMs=5000\nraftSlowSyncMs=0\n";
 
 /// A group of brokers.
 pub struct Cluster {

@@ -12,4 +12,6 @@ mod one_broker;
 #[path = "../support/ports.rs"]
 mod ports;
 mod routes;
+#[path = "../support/steady.rs"]
+mod steady;
 mod upkeep;

@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::admin::{self, Answer};
 use super::poll;
 use super::ports::HeldPorts;
 use super::process::Process;
+use super::steady::STEADY;
 use super::wire::Wire;
 
 pub const BROKER_NAME: &str = "RaftNode00";
 pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const ELECTION_LIMIT: Duration = Duration::from_secs(60);
-/// Nobody is deposed because a busy machine let it wait, for the processor or for the disk that all
-/// members share; a death is noticed by closed connections.
-pub const STEADY: &str = "raftElectionTimeoutMs=5000\nraftSlowSyncMs=0\n";
 const MEMBERS: usize = 3;
 
 pub struct Cluster {
@@ -153,13 +152,14 @@ impl Cluster {
         self.try_admin(arguments).unwrap_or_else(|problem| panic!("{arguments:?}: {problem}"))
     }
 
+    /// The same, however it ends.
+    pub fn ask_admin(&self, arguments: &[&str]) -> Answer {
+        admin::run(&[arguments, &["-n", &self.name_servers()]].concat())
+    }
+
     fn try_admin(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-        command.arg("admin").args(arguments).args(["-n", &self.name_servers()]);
-        let output = command.output().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let problem = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() { Ok(printed) } else { Err(format!("{printed}{problem}")) }
+        let Answer { code, printed, problem } = self.ask_admin(arguments);
+        if code == 0 { Ok(printed) } else { Err(format!("{printed}{problem}")) }
     }
 
     /// What each member says of itself, as `raftmq admin raftStatus` prints it; none unless all answer.

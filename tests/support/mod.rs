@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part of this module")]
 
+pub mod admin;
 pub mod cluster;
 pub mod load;
 pub mod nodes;
@@ -12,4 +13,5 @@ pub mod official;
 pub mod poll;
 pub mod ports;
 pub mod process;
+pub mod steady;
 pub mod wire;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
+use super::admin;
 use super::cluster::{BOOT_LIMIT, raftmq};
 use super::poll;
 use super::ports::HeldPorts;
@@ -116,11 +116,9 @@ impl Nodes {
 
     /// Creates a topic with so many queues in each group.
     pub fn create_topic(&self, topic: &str, queues: &str) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_raftmq"));
-        command.args(["admin", "updateTopic", "-c", "RaftCluster", "-t", topic]);
-        command.args(["-r", queues, "-w", queues, "-n", &self.name_servers()]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {output:?}");
+        let words = ["updateTopic", "-c", "RaftCluster", "-t", topic, "-r", queues, "-w", queues];
+        let answer = admin::run_at(&self.name_servers(), &words);
+        assert!(answer.success(), "{words:?}: {answer:?}");
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::process::Process;
+
 pub fn suites() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official")
 }
@@ -33,6 +35,21 @@ pub fn java(home: &Path, program: &str, directory: &Path, name_servers: &str) ->
     command.args(["-Xmx256m", "-cp", &class_path, &format!("org.raftmq.official.{program}")]);
     command.arg(name_servers);
     command
+}
+
+/// The programs that use the newest Java client; `None` as in [`prepared`].
+pub fn prepared_java() -> Option<PathBuf> {
+    prepared("java-5.3.3", &["java", "mvn"])
+}
+
+/// Stock mqadmin in one process that waits for commands; what it leaves behind goes into `directory`.
+pub fn mqadmin(home: &Path, directory: &Path, name_servers: &str) -> Process {
+    let own = directory.join("mqadmin");
+    std::fs::create_dir(&own).unwrap();
+    let mut command = java(home, "Mqadmin", &own, name_servers);
+    // Ours prints moments in UTC.
+    command.env("TZ", "UTC");
+    Process::spawn("mqadmin", command, &directory.join("mqadmin.log"))
 }
 
 /// Past the test harness, which keeps what passing tests print to itself.
