@@ -1,4 +1,5 @@
-//! The leader dies: another member leads within two seconds, and the old one comes back equal.
+//! The leader dies: another member leads within two seconds, and the old one comes back equal. The leader
+//! is stopped: it goes when another one leads, however long that takes.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
@@ -58,4 +59,25 @@ fn strike_the_leader(cluster: &mut Cluster, strike: usize, all: &mut Acknowledge
         all.assert_stored(&mut cluster.connect(member), TOPIC, QUEUES);
     }
     waited
+}
+
+/// Longer than a handover may take where elections are quick.
+const SILENCE: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_leader_that_stops_waits_for_a_successor_as_long_as_a_handover_may_take() {
+    let mut cluster = Cluster::start_as_told("raftElectionTimeoutMs=10000\nraftSlowSyncMs=0");
+    let (old, _) = cluster.await_leader(None);
+    let followers: Vec<usize> = (0..3).filter(|member| *member != old).collect();
+    followers.iter().for_each(|member| cluster.process_mut(*member).pause());
+    cluster.process_mut(old).terminate();
+    let hands_over = || cluster.process(old).said("handing leadership over").then_some(());
+    poll::until("it hands over", LIMIT, hands_over);
+    let ended = poll::until_or_none(SILENCE, || cluster.process_mut(old).ended());
+    assert!(ended.is_none(), "it went without a successor: {ended:?}");
+    followers.iter().for_each(|member| cluster.process_mut(*member).resume());
+    let ended = poll::until("it stops", LIMIT, || cluster.process_mut(old).ended());
+    assert!(ended.success(), "{ended}");
+    assert!(cluster.process(old).said("leadership handed over"), "{}", cluster.process(old).tail());
+    cluster.await_leader(Some(old));
 }

@@ -39,8 +39,8 @@ use crate::remoting::{
 };
 use crate::replication::machine::Machine as _;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, ScrubPace, StartError, mend_log,
-    open_log,
+    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, ScrubPace, StartError,
+    handover_limit, mend_log, open_log,
 };
 use crate::store::StoreError;
 
@@ -48,8 +48,8 @@ use crate::store::StoreError;
 const COMMITS_MAX: usize = 100_000;
 /// Share of physical memory that the tail of the log is taken to be in, as RocketMQ has it.
 const MEMORY_REACH_PERCENT: u64 = 40;
-/// How long a stopping leader looks for a successor.
-const HANDOVER_LIMIT: Duration = Duration::from_secs(3);
+/// How long a stopping leader waits for offsets to be stored, besides what its handover may take.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// How long it then waits for the name servers to know the successor.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(2);
 const SUCCESSOR_LOOK: Duration = Duration::from_millis(20);
@@ -339,7 +339,8 @@ async fn hand_over(core: &Core) {
         core.commits.settled(None).await;
         core.replica.transfer_leader(None).await
     };
-    match timeout(HANDOVER_LIMIT, handover).await {
+    let limit = SETTLE_LIMIT + handover_limit(core.config.raft_election_timeout_ms);
+    match timeout(limit, handover).await {
         Ok(Ok(leader)) => tracing::info!(leader, "leadership handed over"),
         Ok(Err(refusal)) => return tracing::warn!(%refusal, "stopping without a successor"),
         Err(_) => return tracing::warn!("stopping without a successor: none took over in time"),

@@ -216,7 +216,7 @@ impl<P> ReplicaHandle<P> {
     ///
     /// # Errors
     /// [`Refusal::NotLeader`] when this member does not lead; [`Refusal::Overloaded`] when no such
-    /// member caught up within an election timeout: this member leads on, and serves.
+    /// member took over within [`handover_limit`](super::handover_limit): this member leads on, and serves.
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, Refusal> {
         self.ask(|reply| Command::TransferLeader { to, reply }).await
     }

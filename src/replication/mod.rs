@@ -40,7 +40,9 @@ use tokio::sync::{Notify, mpsc, watch};
 pub use fatal::exit;
 pub use figures::ReplicaFigures;
 pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
-pub use options::{FatalHandler, FlushMode, Listen, ReplicaOptions, ScrubPace, StartError};
+pub use options::{
+    FatalHandler, FlushMode, Listen, ReplicaOptions, ScrubPace, StartError, handover_limit,
+};
 pub use repair::{mend_log, open_log};
 
 use applier::{Applier, ApplierTask};

@@ -38,6 +38,15 @@ pub enum Listen {
     Bound(TcpListener),
 }
 
+/// A leader that is to hand over leads on after this long, however long elections may take: nothing can be
+/// proposed meanwhile.
+const HANDOVER_LIMIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a handover may take: as long as an election, within a limit.
+pub fn handover_limit(election_timeout_ms: u64) -> Duration {
+    Duration::from_millis(election_timeout_ms).min(HANDOVER_LIMIT_MAX)
+}
+
 /// Called once when the member must stop at once; the default exits the process.
 pub type FatalHandler = Arc<dyn Fn(Fatal) + Send + Sync>;
 

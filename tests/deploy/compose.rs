@@ -7,11 +7,10 @@ use yaml_rust2::Yaml;
 
 use super::program::{self, InForce, check_group, raft_port, store};
 use super::yaml::{at, check_keys, documents, keys, list, number, text, texts};
-use super::{Problems, expect, root};
+use super::{Problems, STOP_SECONDS_MIN, expect, root};
 
 const SERVICES: [&str; 4] = ["namesrv", "broker-0", "broker-1", "broker-2"];
 const IMAGE: &str = concat!("raftmq:", env!("CARGO_PKG_VERSION"));
-const STOP_SECONDS_MIN: i64 = 15;
 const TOP_KEYS: &str = "name x-broker services volumes configs";
 const SERVICE_KEYS: &str = "\
     << image build context dockerfile depends_on namesrv condition restart stop_grace_period \

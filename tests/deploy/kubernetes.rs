@@ -7,11 +7,10 @@ use yaml_rust2::Yaml;
 
 use super::program::{self, InForce, check_group, raft_port, store};
 use super::yaml::{at, check_keys, documents, list, number, text, texts};
-use super::{Problems, expect};
+use super::{Problems, STOP_SECONDS_MIN, expect};
 
 const NAMESPACE: &str = "raftmq";
 const IMAGE: &str = concat!("raftmq:", env!("CARGO_PKG_VERSION"));
-const STOP_SECONDS_MIN: i64 = 15;
 /// In the order of their members' numbers.
 const SETS: [&str; 2] = ["raftmq-namesrv", "raftmq-broker"];
 const KEYS: &str = "\

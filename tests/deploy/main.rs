@@ -27,6 +27,9 @@ const FILES: &[&str] = &[
     "kubernetes.yaml",
 ];
 
+/// A leader tries to hand over twice, up to twelve seconds each.
+const STOP_SECONDS_MIN: i64 = 30;
+
 /// (file, what stands there, what a mistake makes of it)
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("raftmq-broker@.service", "Restart=on-failure", "Restart=allways"),

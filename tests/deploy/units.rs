@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::{Problems, expect, program, root};
+use super::{Problems, STOP_SECONDS_MIN, expect, program, root};
 
 /// Where the program is installed.
 pub const PROGRAM: &str = "/usr/local/bin/raftmq";
 /// Wrong command line, wrong configuration.
 const MISTAKEN: &[i64] = &[64, 78];
-/// Handing over leadership may take five.
-const STOP_SECONDS_MIN: i64 = 15;
 
 /// Section, key, and the value where only one will do.
 const SETTINGS: &[(&str, &str, &str)] = &[

@@ -57,7 +57,8 @@ use transfer::Transfer;
 const EVENTS_PER_TURN: usize = 128;
 /// How often something written without need of a sync is synced all the same.
 const BACKGROUND_SYNC: Duration = Duration::from_millis(500);
-/// An orderly stop waits this long for what is in flight and for another leader.
+/// An orderly stop waits this long for what is in flight and for another leader, and for a handover that
+/// began in this time to its end.
 const STOP_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// An entry that this member proposed.
@@ -553,7 +554,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
 
     /// A leader that stops finishes what it has taken, then lets another lead.
     fn advance_stop(&mut self) {
-        if self.stopping.is_none() || self.leading.is_none() || self.transfer.is_some() {
+        let in_time = self.stopping.as_ref().is_some_and(|stop| Instant::now() < stop.deadline);
+        if !in_time || self.leading.is_none() || self.transfer.is_some() {
             return;
         }
         let idle = self.waiting.is_empty() && self.pendings.is_empty();
@@ -568,7 +570,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let idle = self.waiting.is_empty() && self.pendings.is_empty();
         // The successor may need this member's vote: it stays until somebody leads.
         let dispensable = alone || self.known_leader().is_some();
-        let gave_up = Instant::now() >= stopping.deadline || self.applying.is_finished();
+        let waited = Instant::now() >= stopping.deadline && self.transfer.is_none();
+        let gave_up = waited || self.applying.is_finished();
         (idle && dispensable) || gave_up
     }
 

@@ -1,13 +1,14 @@
 //! Handing leadership to another member, so that a planned stop costs no election timeout.
 //!
-//! Invariant: a transfer ends, one way or the other, within an election timeout.
+//! Invariant: a transfer ends, one way or the other, within [`handover_limit`].
 
 use raft::ProgressTracker;
 use raft_log::Disk;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::Owner;
+use crate::replication::handover_limit;
 use crate::replication::machine::{Refusal, Sequencer};
 
 /// A handover under way.
@@ -55,7 +56,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             (Some(_), None, Some(_)) => None,
             _ => Some(Refusal::Overloaded),
         };
-        let deadline = Instant::now() + Duration::from_millis(self.options.election_timeout_ms);
+        let deadline = Instant::now() + handover_limit(self.options.election_timeout_ms);
         let transfer = Transfer { to: to.unwrap_or_default(), reply, deadline };
         if let Some(refusal) = refusal {
             transfer.fail(refusal);

@@ -188,7 +188,7 @@ async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_on_request_and_on_shutdown() {
-    // A handover has as long as that.
+    // A handover has as long as may be.
     let settings = Settings { election_timeout_ms: 20_000, ..Settings::default() };
     let mut cluster = Cluster::start(settings).await;
     let leader = cluster.leader().await;

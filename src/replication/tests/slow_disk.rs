@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft_log::fault::{SimDisk, SimFile, SimLock};
 use raft_log::{Disk, Lane};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::append_many;
 use super::cluster::{Cluster, Settings};
+use crate::replication::Role;
 use crate::replication::machine::Refusal;
 
 /// A disk whose syncs take longer by what a test says.
@@ -100,7 +101,7 @@ async fn load(cluster: &Cluster<LateDisk>, leader: u64, value: &mut u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_on_a_slow_disk_lets_another_lead_and_does_not_ask_it_back() {
-    // A handover has as long as the election timeout, and followers a quarter of what a sync takes.
+    // A handover has as long as may be, and followers a quarter of what a sync takes.
     let settings =
         Settings { election_timeout_ms: 20_000, slow_sync_ms: 100, ..Settings::default() };
     let mut cluster = Cluster::prepare_on(settings, |_| LateDisk::default()).await;
@@ -139,4 +140,24 @@ async fn while_all_disks_are_slow_nobody_gives_way() {
     }
     let status = cluster.handle(leader).status().borrow().clone();
     assert!(status.serving && status.term == term, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_stays_until_a_slow_successor_leads() {
+    let settings = Settings { election_timeout_ms: 20_000, ..Settings::default() };
+    let mut cluster = Cluster::prepare_on(settings, |_| LateDisk::default()).await;
+    cluster.start_all().await;
+    let leader = cluster.leader().await;
+    assert_eq!(append_many(&cluster, leader, 0, 100, 100).await.len(), 100);
+    cluster.converge(leader).await;
+    let others: Vec<u64> = (1..=3).filter(|&id| id != leader).collect();
+    // Who is to lead has to store its vote first, and needs the old leader's: the third one's takes longer.
+    others.iter().for_each(|&id| cluster.disk(id).delay(3_000));
+    cluster.stop(leader).await;
+    let leads = others.iter().map(|&id| {
+        let mut status = cluster.handle(id).status();
+        Box::pin(async move { status.wait_for(|status| status.role == Role::Leader).await.is_ok() })
+    });
+    let leads = timeout(Duration::from_secs(1), futures_util::future::select_all(leads)).await;
+    assert!(leads.is_ok_and(|(leads, ..)| leads), "it went before anybody led");
 }
