@@ -2,6 +2,8 @@
 //! code of its own, and the next one has that page mended before anybody reads it.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -9,46 +11,22 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bytes::Bytes;
-use raft::eraftpb::{Entry, HardState};
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
     Disk, DiskFile, DiskMap, Fatal, Log, LogError, LogIndex, LogOptions, Mended, PAGE_BYTES,
     RealDisk, SEGMENT_BYTES_MIN, WATCHED_MAPS_MAX, remove_unreadable_files,
     touch_what_the_kernel_could_not_read,
 };
+use support::{ENTRIES, entry, fill, now, options};
 
-const ENTRIES: u64 = 150;
 /// Tells a process of this test that it is to read what cannot be read, and where.
 const DIR: &str = "RAFT_LOG_TEST_BUS_ERROR_DIR";
 const SIGBUS: i32 = 7;
 
-fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes: SEGMENT_BYTES_MIN,
-        prepare_ahead_bytes: SEGMENT_BYTES_MIN,
-        ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
-    }
-}
-
 /// With nothing in memory.
 fn open<D: Disk>(disk: D, dir: &Path) -> Log<D> {
-    let options = LogOptions { tail_bytes_max: 0, ..options() };
+    let options = LogOptions { tail_bytes_max: 0, ..options("n0") };
     Log::open(disk, dir, options).unwrap()
-}
-
-fn entry(index: u64) -> Entry {
-    let data = vec![index as u8; 700 + (index * 37 % 1500) as usize];
-    Entry { index, term: 1 + index / 40, data: Bytes::from(data), ..Entry::default() }
-}
-
-/// Several segments of entries, all durable and committed.
-fn fill<D: Disk>(log: &mut Log<D>) {
-    log.append(&(1..=ENTRIES).map(entry).collect::<Vec<_>>()).unwrap();
-    log.begin_sync().wait().unwrap();
-    let state = HardState { term: 4, vote: 1, commit: ENTRIES, ..HardState::default() };
-    log.set_hard_state(state);
-    log.begin_sync().wait().unwrap();
 }
 
 fn segment(dir: &Path, start: u64) -> PathBuf {
@@ -181,15 +159,6 @@ fn filled() -> SimDisk {
     disk
 }
 
-/// Runs a future of the simulated disk, which never waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(done) => done,
-        std::task::Poll::Pending => panic!("the simulated disk waits for nothing"),
-    }
-}
-
 #[test]
 fn what_is_noted_is_mended_before_it_is_read() {
     let dir = Path::new(SIM_DIR);
@@ -272,7 +241,7 @@ fn power_may_go_while_a_noted_page_is_looked_at_and_mended() {
     let dir = Path::new(SIM_DIR);
     let path = segment(dir, 0);
     let mend_all = |disk: &SimDisk| -> Result<(), String> {
-        let log = Log::open(disk.clone(), dir, options()).map_err(|error| error.to_string())?;
+        let log = Log::open(disk.clone(), dir, options("n0")).map_err(|error| error.to_string())?;
         let reader = log.reader();
         for damaged in reader.damaged() {
             now(reader.mend(entry(damaged.index.0))).map_err(|error| error.to_string())?;

@@ -2,49 +2,30 @@
 //! bytes that were there, and nothing else is taken for them. Power may go during any disk call.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use raft::eraftpb::{Entry, HardState};
+use raft::eraftpb::Entry;
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
-    DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, LogOptions, Opened,
-    Patch, PatchRefused, Patched, SEGMENT_BYTES_MIN,
+    DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, Opened, Patch,
+    PatchRefused, Patched, SEGMENT_BYTES_MIN,
 };
+use support::{ENTRIES, entry, fill, now, options};
 
 const DIR: &str = "/log";
-const ENTRIES: u64 = 150;
 const LIMIT_BYTES: usize = 3_000;
-
-fn options(member: &str) -> LogOptions {
-    LogOptions {
-        segment_bytes: SEGMENT_BYTES_MIN,
-        prepare_ahead_bytes: SEGMENT_BYTES_MIN,
-        ..LogOptions::new("cluster", "group", member, vec![1, 2, 3])
-    }
-}
 
 fn open(disk: &SimDisk, member: &str) -> Log<SimDisk> {
     Log::open(disk.clone(), Path::new(DIR), options(member)).unwrap()
 }
 
-fn entry(index: u64) -> Entry {
-    let data = vec![index as u8; 700 + (index * 37 % 1500) as usize];
-    Entry { index, term: 1 + index / 40, data: Bytes::from(data), ..Entry::default() }
-}
-
 /// A member's disk with `ENTRIES` entries in four segments, all durable and committed.
 fn filled(member: &str) -> SimDisk {
     let disk = SimDisk::new();
-    let mut log = open(&disk, member);
-    let entries: Vec<Entry> = (1..=ENTRIES).map(entry).collect();
-    log.append(&entries).unwrap();
-    log.begin_sync().wait().unwrap();
-    let last = entries.last().unwrap();
-    let state = HardState { term: last.term, vote: 1, commit: ENTRIES, ..HardState::default() };
-    log.set_hard_state(state);
-    log.begin_sync().wait().unwrap();
+    fill(&mut open(&disk, member));
     disk
 }
 
@@ -98,21 +79,12 @@ fn damaged(disk: &SimDisk) -> Arc<DamagedLog<SimDisk>> {
     }
 }
 
-/// Runs a future of the simulated disk, which never waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(done) => done,
-        std::task::Poll::Pending => panic!("the simulated disk waits for nothing"),
-    }
-}
-
 fn raft_entries(fetched: Fetched) -> Vec<Entry> {
     fetched.entries.into_iter().map(Entry::from).collect()
 }
 
 /// Fills the patch from a peer's log.
-fn fill(patch: &mut Patch, peer: &Log<SimDisk>, committed: u64) -> Result<(), PatchRefused> {
+fn fill_patch(patch: &mut Patch, peer: &Log<SimDisk>, committed: u64) -> Result<(), PatchRefused> {
     while let Patched::Wants(first) = patch.state() {
         let fetched = peer.reader().fetch(first, LogIndex(u64::MAX), LIMIT_BYTES);
         let fetched = now(fetched).unwrap().ok_or(PatchRefused::Nothing)?;
@@ -136,7 +108,7 @@ fn repair_from(disk: &SimDisk, peer: &Log<SimDisk>, committed: u64) -> Result<u3
             Opened::Damaged(damaged) => damaged,
         };
         let mut patch = damaged.patch();
-        fill(&mut patch, peer, committed).unwrap();
+        fill_patch(&mut patch, peer, committed).unwrap();
         opened = damaged.mend(patch)?;
     }
     unreachable!()
@@ -353,10 +325,10 @@ fn without_anything_intact_behind_only_committed_entries_count() {
     let log = damaged(&disk);
     assert_eq!(log.damage().end, DamageEnd::Open(LogIndex(ENTRIES)));
     let peer = open(&filled("n1"), "n1");
-    let unproven = fill(&mut log.patch(), &peer, ENTRIES - 1);
+    let unproven = fill_patch(&mut log.patch(), &peer, ENTRIES - 1);
     assert_eq!(unproven, Err(PatchRefused::Unproven(LogIndex(ENTRIES))));
     let mut patch = log.patch();
-    fill(&mut patch, &peer, ENTRIES).unwrap();
+    fill_patch(&mut patch, &peer, ENTRIES).unwrap();
     assert_eq!(patch.entries(), 1);
     assert!(matches!(log.mend(patch), Ok(Opened::Whole(_))));
     assert_eq!(log_bytes(&disk), before);

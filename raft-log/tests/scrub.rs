@@ -2,43 +2,29 @@
 //! takes its place. Power may go during any disk call of that.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use raft::eraftpb::{Entry, HardState};
+use raft::eraftpb::Entry;
 use raft::{GetEntriesContext, Storage, StorageError};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Log, LogError, LogIndex, LogOptions, MendError, Mended, SEGMENT_BYTES_MIN};
+use raft_log::{Log, LogError, LogIndex, MendError, Mended, SEGMENT_BYTES_MIN};
+use support::{ENTRIES, entry, fill, now, options};
 
 const DIR: &str = "/log";
-const ENTRIES: u64 = 150;
 const STEP_BYTES: u64 = 10_000;
 
 fn open(disk: &SimDisk) -> Log<SimDisk> {
-    let options = LogOptions {
-        segment_bytes: SEGMENT_BYTES_MIN,
-        prepare_ahead_bytes: SEGMENT_BYTES_MIN,
-        ..LogOptions::new("cluster", "group", "n0", vec![1, 2, 3])
-    };
-    Log::open(disk.clone(), Path::new(DIR), options).unwrap()
-}
-
-fn entry(index: u64) -> Entry {
-    let data = vec![index as u8; 700 + (index * 37 % 1500) as usize];
-    Entry { index, term: 1 + index / 40, data: Bytes::from(data), ..Entry::default() }
+    Log::open(disk.clone(), Path::new(DIR), options("n0")).unwrap()
 }
 
 /// Four segments of entries, all durable and committed, the first three with index files.
 fn filled() -> SimDisk {
     let disk = SimDisk::new();
-    let mut log = open(&disk);
-    log.append(&(1..=ENTRIES).map(entry).collect::<Vec<_>>()).unwrap();
-    log.begin_sync().wait().unwrap();
-    let state = HardState { term: 4, vote: 1, commit: ENTRIES, ..HardState::default() };
-    log.set_hard_state(state);
-    log.begin_sync().wait().unwrap();
+    fill(&mut open(&disk));
     disk
 }
 
@@ -46,15 +32,6 @@ fn place(log: &Log<SimDisk>, index: u64) -> (PathBuf, u64) {
     let position = log.reader().position_of(LogIndex(index)).unwrap().0;
     let start = position - position % SEGMENT_BYTES_MIN;
     (Path::new(DIR).join(format!("{start:020}")), position - start)
-}
-
-/// Runs a future of the simulated disk, which never waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(done) => done,
-        std::task::Poll::Pending => panic!("the simulated disk waits for nothing"),
-    }
 }
 
 /// Looks through the whole log; the indexes of what is damaged.
