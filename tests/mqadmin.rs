@@ -202,6 +202,12 @@ fn message(lines: Vec<String>) -> Vec<String> {
     lines.iter().filter(|line| !line.starts_with("Message Body")).map(shown).collect()
 }
 
+/// How long a listener took is different each time.
+fn untimed(lines: Vec<String>) -> Vec<String> {
+    let before = |line: &String| line.split(", spentTimeMills=").next().unwrap().to_owned();
+    lines.iter().map(before).collect()
+}
+
 /// Messages on one line each, with their properties in any order.
 fn printed(lines: Vec<String>) -> Vec<String> {
     let shown = |line: &String| {
@@ -293,7 +299,7 @@ async fn both_tools_print_the_same() {
     groups(tools);
     settings(tools);
     permissions(tools);
-    a_java_consumer(tools);
+    a_java_consumer(tools, &ids[0]);
     tools.same(&["deleteTopic", "-c", CLUSTER, "-t", TOPIC], exact);
     assert!(tools.differences.is_empty(), "{}", tools.differences.concat());
 }
@@ -399,7 +405,7 @@ fn name_servers(tools: &mut Tools) {
 }
 
 /// Ours are not asked: they do not tell what they are doing.
-fn a_java_consumer(tools: &mut Tools) {
+fn a_java_consumer(tools: &mut Tools, id: &str) {
     const GROUP: &str = "JavaGroup";
     assert!(tools.mqadmin(&["CONSUME", GROUP, TOPIC]).iter().all(String::is_empty));
     let members = ["consumerConnection", "-g", GROUP];
@@ -415,6 +421,11 @@ fn a_java_consumer(tools: &mut Tools) {
     let own = |line: &&String| line.starts_with(TOPIC) && line.contains(ip);
     assert_eq!(shown.iter().filter(own).count(), 2, "{shown:?}");
     tools.same(&[&progress[..], &["false"]].concat(), exact);
+    let consume = ["-t", TOPIC, "-i", id, "-g", GROUP, "-d", &client_id];
+    let consumed = tools.same(&[&["queryMsgById"], &consume[..]].concat(), untimed);
+    assert!(consumed[0].contains("consumeResult=CR_SUCCESS"), "{consumed:?}");
+    let (by_unique_key, success) = tools.ours(&[&["queryMsgByUniqueKey"], &consume[..]].concat());
+    assert!(success && untimed(by_unique_key) == consumed);
     tools.same(&["consumerStatus", "-g", GROUP], without_files);
     tools.same(&["consumerStatus", "-g", GROUP, "-i", &client_id], moments);
 }

@@ -343,6 +343,8 @@ pub struct QueryMsgByIdArgs {
     #[command(flatten)]
     pub looked_in: LookedInArgs,
     #[command(flatten)]
+    pub member: MemberArgs,
+    #[command(flatten)]
     pub body: BodyArgs,
 }
 

@@ -7,7 +7,7 @@ use super::arguments::{
 };
 use super::table::{Column, left, render, right};
 use super::track::{self, Track};
-use super::{AdminError, calendar, print};
+use super::{AdminError, calendar, direct, print};
 use crate::client::{Admin, ReceivedMessage, StoredMessage};
 use crate::protocol::message_id::OffsetMessageId;
 use crate::protocol::properties;
@@ -35,7 +35,11 @@ pub(super) async fn query_by_id(
     admin: &Admin,
     arguments: &QueryMsgByIdArgs,
 ) -> Result<(), AdminError> {
-    let looked = Looked::up(admin, find(admin, arguments).await?).await?;
+    let stored = find(admin, arguments).await?;
+    if let Some(member) = arguments.member.named() {
+        return direct::consume(admin, &arguments.common, &stored.message, member).await;
+    }
+    let looked = Looked::up(admin, stored).await?;
     print(&arguments.common, || with_offset_id(&looked), || with_tracks(&looked))
 }
 
@@ -51,6 +55,9 @@ pub(super) async fn query_by_unique_key(
         return Err(AdminError::NoMessage { id: id.clone(), why });
     }
     found.sort_by_key(|stored| stored.message.store_timestamp_ms);
+    if let Some(member) = arguments.member.named() {
+        return direct::consume(admin, &arguments.common, &found[0].message, member).await;
+    }
     if !arguments.all {
         found.truncate(1);
     }

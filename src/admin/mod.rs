@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod consumer;
 mod contents;
+mod direct;
 mod doctor;
 mod group;
 mod ha;
@@ -59,6 +60,8 @@ enum AdminError {
     NoBrokerName(String),
     #[error("group {0} has no member that is connected")]
     NoMembers(String),
+    #[error("{0} is no push consumer: only one with a listener can be told to consume")]
+    NoListener(String),
     #[error("{0} is no time: say now, milliseconds since 1970, or yyyy-MM-dd#HH:mm:ss:SSS")]
     NoMoment(String),
     #[error("{0} of the brokers did not answer")]

@@ -126,7 +126,7 @@ impl Readers {
 }
 
 /// A member is connected to some brokers of its group.
-async fn ask(
+pub(super) async fn ask(
     admin: &Admin,
     brokers: &[String],
     group: &str,
@@ -164,7 +164,7 @@ fn overview(infos: &BTreeMap<String, Told>) -> String {
     text
 }
 
-fn is_push(info: &ConsumerRunningInfo) -> bool {
+pub(super) fn is_push(info: &ConsumerRunningInfo) -> bool {
     info.property("PROP_CONSUME_TYPE") == "CONSUME_PASSIVELY"
 }
 

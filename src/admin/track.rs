@@ -97,7 +97,10 @@ async fn state(
 }
 
 /// A message that was looked up by its position has no broker's name, only an address.
-fn stored_at<'r>(route: &'r TopicRouteData, message: &ReceivedMessage) -> Option<&'r BrokerData> {
+pub(super) fn stored_at<'r>(
+    route: &'r TopicRouteData,
+    message: &ReceivedMessage,
+) -> Option<&'r BrokerData> {
     let address = message.store_host.to_string();
     route.broker_datas.iter().find(|broker| match message.broker_name.as_str() {
         "" => broker.broker_addrs.values().any(|known| *known == address),

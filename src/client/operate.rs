@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::admin::{Admin, properties_of};
 use super::error::ClientError;
+use super::message::ReceivedMessage;
 use super::remote::Ask;
-use crate::protocol::body::{ConsumeStatsList, ConsumerRunningInfo, HaRuntimeInfo};
+use crate::protocol::body::{
+    ConsumeStatsList, ConsumedDirectly, ConsumerRunningInfo, HaRuntimeInfo,
+};
 use crate::protocol::code::request;
 use crate::protocol::fastjson::JsonBody as _;
 use crate::protocol::topic::TopicConfig;
@@ -50,6 +53,23 @@ impl Admin {
             .with("jstackEnable", jstack);
         let answer = self.ask_within(address, &ask, CLIENT_LIMIT).await?.success()?;
         answer.decode(ConsumerRunningInfo::decode)
+    }
+
+    /// Has a consumer consume a stored message at once, through the leader of the message's group.
+    pub async fn consume_directly(
+        &self,
+        address: &str,
+        group: &str,
+        client_id: &str,
+        message: &ReceivedMessage,
+    ) -> Result<ConsumedDirectly, ClientError> {
+        let ask = Ask::new(request::CONSUME_MESSAGE_DIRECTLY)
+            .with("consumerGroup", group)
+            .with("clientId", client_id)
+            .with("topic", &message.topic)
+            .with("msgId", message.offset_message_id());
+        let answer = self.ask_within(address, &ask, CLIENT_LIMIT).await?.success()?;
+        answer.decode(ConsumedDirectly::decode)
     }
 
     /// A topic's settings on a broker.

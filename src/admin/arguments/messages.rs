@@ -12,6 +12,24 @@ pub struct LookedInArgs {
     pub cluster: Option<String>,
 }
 
+/// Which member of which group is to consume the message at once, instead of it being shown.
+#[derive(Debug, Clone, Args)]
+pub struct MemberArgs {
+    /// With -d: have a member of this group consume the message now.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP", requires = "client_id")]
+    group: Option<String>,
+    /// Which member.
+    #[arg(short = 'd', long = "clientId", value_name = "ID", requires = "group")]
+    client_id: Option<String>,
+}
+
+impl MemberArgs {
+    /// Its group and its id.
+    pub(in crate::admin) fn named(&self) -> Option<(&str, &str)> {
+        self.group.as_deref().zip(self.client_id.as_deref())
+    }
+}
+
 /// How a body is shown.
 #[derive(Debug, Clone, Args)]
 pub struct BodyArgs {
@@ -60,6 +78,8 @@ pub struct QueryMsgByUniqueKeyArgs {
     pub all: bool,
     #[command(flatten)]
     pub looked_in: LookedInArgs,
+    #[command(flatten)]
+    pub member: MemberArgs,
 }
 
 /// Arguments of `queryMsgByOffset`. `-o` is an offset here, as in mqadmin.

@@ -4,6 +4,7 @@
 //! everything else is strict; both forms are read.
 
 mod client_tables;
+mod direct;
 mod raft_status;
 mod register;
 mod running_info;
@@ -11,6 +12,7 @@ mod stats;
 mod upkeep;
 
 pub use client_tables::*;
+pub use direct::*;
 pub use raft_status::*;
 pub use register::*;
 pub use running_info::*;
