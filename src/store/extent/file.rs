@@ -207,23 +207,24 @@ pub fn encode(extent: &OpenExtent, extent_bytes: u64) -> Vec<u8> {
         topics.put_u32(name.len() as u32);
         names.extend_from_slice(name.as_bytes());
     }
-    let mut queues: Vec<_> = extent.queues.iter().collect();
-    queues.sort_unstable_by_key(|queue| (rank[queue.topic as usize], queue.queue_id));
-    let unit_count: usize = queues.iter().flat_map(|q| q.runs()).map(|run| run.units.len()).sum();
+    let mut queues: Vec<_> = (0..).zip(&extent.queues).collect();
+    queues.sort_unstable_by_key(|(_, queue)| (rank[queue.topic as usize], queue.queue_id));
+    let unit_count = extent.chain.len();
     let mut units = Vec::with_capacity(unit_count * FILE_UNIT_BYTES);
-    let mut runs = Vec::new();
-    for queue in queues {
-        for run in queue.runs() {
+    let mut runs = Vec::with_capacity(queues.len() * RUN_BYTES);
+    for (id, queue) in queues {
+        for run in extent.runs_of(id) {
             runs.put_u32(rank[queue.topic as usize]);
             runs.put_i32(queue.queue_id);
             runs.put_i64(run.first_offset);
             runs.put_u32((units.len() / FILE_UNIT_BYTES) as u32);
             runs.put_u32(run.units.len() as u32);
-            for unit in &run.units {
+            run.units.visit(0..run.units.len(), |_, unit| {
                 units.put_u32((unit.position.0 - extent.start) as u32);
                 units.put_u32(unit.size);
                 units.put_i32(unit.tag_hash);
-            }
+                true
+            });
         }
     }
     let mut keys = extent.keys.clone();

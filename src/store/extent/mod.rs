@@ -8,6 +8,7 @@
 //! any of them can be made again at any time, and deleting a topic rewrites none: whose life of a
 //! topic a message belongs to follows from its position.
 
+mod chain;
 mod file;
 mod open;
 mod record;

@@ -1,12 +1,15 @@
 //! The index of an extent while it is written, in memory.
 //!
 //! Invariant: a function of the records inserted, in log order: the same for the first indexing and
-//! for any later one from the same stretch of the log. Inserting costs no allocation per record.
+//! for any later one from the same stretch of the log. Inserting costs no allocation per record, and none
+//! per queue behind an extent that had as many.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use raft_log::{LogIndex, Position, Term};
 
+use super::chain::{Chain, ChainedRun};
 use super::record::{RecordFacts, key_hash, topic_seed};
 use super::unit::{Run, Unit, Units};
 use crate::store::hash::FastMap;
@@ -30,6 +33,10 @@ pub struct OpenExtent {
     pub(super) start: u64,
     pub(super) topics: Vec<OpenTopic>,
     pub(super) queues: Vec<OpenQueue>,
+    /// Units of all queues.
+    pub(super) chain: Chain,
+    /// Runs before the newest, oldest first, of the few queues that have any.
+    earlier: BTreeMap<u32, Vec<ChainedRun>>,
     /// `hash << 32 | distance from start` of each key, in log order.
     pub(super) keys: Vec<u64>,
     pub(super) last_entry: EntryMark,
@@ -51,39 +58,25 @@ pub(super) struct OpenTopic {
 pub(super) struct OpenQueue {
     pub(super) topic: u32,
     pub(super) queue_id: i32,
-    /// Where records are inserted; kept apart from the others, since hardly any queue has them.
-    newest: OpenRun,
-    earlier: Vec<OpenRun>,
-}
-
-#[derive(Debug)]
-pub(super) struct OpenRun {
-    pub(super) first_offset: i64,
-    pub(super) units: Vec<Unit>,
-}
-
-impl OpenQueue {
-    /// Its runs, oldest first.
-    pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = &OpenRun> {
-        self.earlier.iter().chain(std::iter::once(&self.newest))
-    }
-}
-
-impl OpenRun {
-    fn begin(first_offset: i64) -> OpenRun {
-        OpenRun { first_offset, units: Vec::new() }
-    }
-
-    /// Offset of the record that would continue it.
-    fn next_offset(&self) -> i64 {
-        self.first_offset + self.units.len() as i64
-    }
+    /// Where records are inserted.
+    newest: ChainedRun,
 }
 
 impl OpenExtent {
     /// An empty index of the extent of that number.
     pub fn new(number: u64, extent_bytes: u64) -> OpenExtent {
-        OpenExtent { number, start: number * extent_bytes, ..OpenExtent::default() }
+        let start = number * extent_bytes;
+        OpenExtent { number, start, chain: Chain::new(start, 0), ..OpenExtent::default() }
+    }
+
+    /// An empty index of the extent behind this one, with room for as much.
+    pub fn next(&self, extent_bytes: u64) -> OpenExtent {
+        let mut next = OpenExtent::new(self.number + 1, extent_bytes);
+        next.chain = Chain::new(next.start, self.chain.len());
+        next.queues.reserve(self.queues.len());
+        next.queue_ids.reserve(self.queues.len());
+        next.keys.reserve(self.keys.len());
+        next
     }
 
     /// Takes one record, which follows all inserted before it in the log.
@@ -98,10 +91,11 @@ impl OpenExtent {
         };
         let queue = &mut self.queues[id as usize];
         if queue.newest.next_offset() != record.queue_offset {
-            let next = OpenRun::begin(record.queue_offset);
-            queue.earlier.push(std::mem::replace(&mut queue.newest, next));
+            let next = ChainedRun::begin(record.queue_offset);
+            let before = std::mem::replace(&mut queue.newest, next);
+            self.earlier.entry(id).or_default().push(before);
         }
-        queue.newest.units.push(unit);
+        self.chain.append(&mut queue.newest, unit);
         let first_ms = self.store_times_ms.map_or(record.store_timestamp_ms, |(first, _)| first);
         self.store_times_ms = Some((first_ms, record.store_timestamp_ms));
         if indexed.unique_key.is_some() || indexed.keys.is_some() {
@@ -128,9 +122,17 @@ impl OpenExtent {
             .topic_ids
             .get(topic)
             .and_then(|topic| self.queue_ids.get(&queue_key(*topic, queue_id)));
-        id.into_iter()
-            .flat_map(|id| self.queues[*id as usize].runs())
-            .map(|run| Run { first_offset: run.first_offset, units: Units::Memory(&run.units) })
+        id.into_iter().flat_map(|id| self.runs_of(*id))
+    }
+
+    /// Runs of the queue of that number, oldest first.
+    pub(super) fn runs_of(&self, queue: u32) -> impl DoubleEndedIterator<Item = Run<'_>> {
+        let earlier = self.earlier.get(&queue).into_iter().flatten();
+        let runs = earlier.chain(std::iter::once(&self.queues[queue as usize].newest));
+        runs.map(|run| Run {
+            first_offset: run.first_offset,
+            units: Units::Memory { chain: &self.chain, run },
+        })
     }
 
     /// Positions of records with that key hash, oldest first.
@@ -154,8 +156,8 @@ impl OpenExtent {
         let next = self.queues.len() as u32;
         let id = *self.queue_ids.entry(queue_key(topic, queue_id)).or_insert(next);
         if id == next {
-            let newest = OpenRun::begin(first_offset);
-            self.queues.push(OpenQueue { topic, queue_id, newest, earlier: Vec::new() });
+            let newest = ChainedRun::begin(first_offset);
+            self.queues.push(OpenQueue { topic, queue_id, newest });
         }
         self.last_queue = id;
         id

@@ -248,11 +248,16 @@ fn visit_run(
     until: i64,
     visit: &mut dyn FnMut(i64, Unit) -> bool,
 ) -> (i64, bool) {
-    for offset in from..until.min(run.end_offset()) {
-        let unit = run.units.get((offset - run.first_offset) as usize);
-        if !visit(offset, unit) {
-            return (offset + 1, false);
+    let end = until.min(run.end_offset());
+    let number_of = |offset: i64| (offset - run.first_offset) as usize;
+    let mut stopped = None;
+    run.units.visit(number_of(from)..number_of(end), |number, unit| {
+        let offset = run.first_offset + number as i64;
+        let go_on = visit(offset, unit);
+        if !go_on {
+            stopped = Some(offset + 1);
         }
-    }
-    (until.min(run.end_offset()), true)
+        go_on
+    });
+    stopped.map_or((end, true), |after| (after, false))
 }

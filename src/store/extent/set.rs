@@ -209,7 +209,7 @@ impl Extents {
         while open.number < number {
             let full = Arc::new(std::mem::take(open));
             let extent = self.add_closed(full.number, Kept::Memory(Arc::clone(&full)));
-            *open = OpenExtent::new(full.number + 1, self.extent_bytes);
+            *open = full.next(self.extent_bytes);
             self.seal(extent, full);
         }
     }

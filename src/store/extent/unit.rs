@@ -3,7 +3,11 @@
 //! Invariant: in a run, queue offsets follow on and positions rise. A queue whose topic was deleted
 //! and created again within one extent has several runs; each belongs to one life of the topic.
 
+use std::ops::Range;
+
 use raft_log::Position;
+
+use super::chain::{Chain, ChainedRun};
 
 /// Where one message of a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +26,21 @@ pub(super) const FILE_UNIT_BYTES: usize = 12;
 /// The units of a run, in memory or in a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Units<'a> {
-    Memory(&'a [Unit]),
+    Memory { chain: &'a Chain, run: &'a ChainedRun },
     File { bytes: &'a [u8], extent_start: u64 },
 }
 
 impl Units<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
-            Units::Memory(units) => units.len(),
+            Units::Memory { run, .. } => run.len(),
             Units::File { bytes, .. } => bytes.len() / FILE_UNIT_BYTES,
         }
     }
 
     pub(super) fn get(&self, i: usize) -> Unit {
         match self {
-            Units::Memory(units) => units[i],
+            Units::Memory { chain, run } => chain.get(run, i),
             Units::File { bytes, extent_start } => {
                 let at = i * FILE_UNIT_BYTES;
                 Unit {
@@ -45,6 +49,14 @@ impl Units<'_> {
                     tag_hash: be_u32(bytes, at + 8).cast_signed(),
                 }
             }
+        }
+    }
+
+    /// Shows those of the range, numbered, oldest first, until told to stop.
+    pub(super) fn visit(&self, range: Range<usize>, mut visit: impl FnMut(usize, Unit) -> bool) {
+        match self {
+            Units::Memory { chain, run } => chain.visit(run, range, visit),
+            Units::File { .. } => drop(range.take_while(|i| visit(*i, self.get(*i))).last()),
         }
     }
 
