@@ -12,6 +12,8 @@ use std::collections::btree_set::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use raft::eraftpb::ConfState;
+
 use crate::disk::{Disk, DiskFile, read_or_lost};
 use crate::entry::{
     ENTRY_HEADER_BYTES, EntryDamage, EntryHeader, EntryKind, HEADER, StoredEntry, decode_entry,
@@ -21,6 +23,7 @@ use crate::files;
 use crate::options::LogOptions;
 use crate::scan::Window;
 use crate::segment::{Segment, TRAILER_BYTES};
+use crate::snapshot::SnapshotStore;
 use crate::table::{Boundary, Table};
 use crate::types::{LogIndex, Position};
 
@@ -243,6 +246,11 @@ impl<D: Disk> DamagedLog<D> {
     /// Everything up to this index was committed when the log was last used.
     pub fn commit(&self) -> LogIndex {
         self.commit
+    }
+
+    /// The snapshots beside the log, for peers that lack one.
+    pub fn snapshots(&self) -> SnapshotStore<D> {
+        SnapshotStore::new(self.disk.clone(), self.dir.clone(), ConfState::default())
     }
 
     /// Index of the first entry that may be there.

@@ -53,23 +53,27 @@ pub(crate) fn decode_marker(bytes: &[u8]) -> Option<u64> {
     sound.then(|| be64(marker, 8))
 }
 
-/// Carries an installation through when the marker says that one began.
+/// Carries an installation through when the marker says that one began. Says where its snapshot is when that
+/// cannot be read.
 pub(crate) fn finish<D: Disk>(
     disk: &D,
     dir: &Path,
     segment_bytes: u64,
     hard_state: &mut HardStateFile<D::File>,
-) -> Result<(), LogError> {
+) -> Result<Option<Position>, LogError> {
     let path = dir.join(files::INSTALL);
     if !files::exists(disk, &path)? {
-        return Ok(());
+        return Ok(None);
     }
     let marker = files::read_if_readable(disk, &path)?.unwrap_or_default();
     let Some(position) = decode_marker(&marker) else {
         return Err(LogError::corrupt(&path, 0, "the marker of an installation is damaged"));
     };
+    if boundary_of(disk, dir, position)?.is_none() {
+        return Ok(Some(Position(position)));
+    }
     drop(carry_out(disk, dir, segment_bytes, position, hard_state)?);
-    Ok(())
+    Ok(None)
 }
 
 /// Replaces whatever log there is by an empty one that begins behind the snapshot at `position`.

@@ -9,7 +9,8 @@
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
 //! - `damage` and `repair`: what is damaged in a log when it is opened, and mending it with what a peer
-//!   gives; `scrub`: the same for single entries of a log in use; `noted`: for what a process ended by.
+//!   gives; `headless`: the same for the snapshot at its start; `scrub`: for single entries of a log in use;
+//!   `noted`: for what a process ended by.
 //! - `unsafe` stands in `disk/` alone: reading maps (`real`), and what a bad sector under them does
 //!   (`bus_error`).
 //!
@@ -28,6 +29,7 @@ mod format;
 mod golden;
 mod group;
 mod hard_state;
+mod headless;
 mod heard;
 mod identity;
 mod index;
@@ -65,6 +67,7 @@ pub use entry::{ENTRY_HEADER_BYTES, EntryKind, StoredEntry};
 pub use error::LogError;
 pub use fatal::Fatal;
 pub use hard_state::term_and_vote;
+pub use headless::HeadlessLog;
 pub use heard::{Claim, Heard, HeardFile, HeardOf, heard_claims};
 pub use log::{Log, Opened};
 pub use mend::{MendError, Mended};

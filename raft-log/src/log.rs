@@ -17,6 +17,7 @@ use crate::entry::{EntryHeader, HEADER, stored_bytes};
 use crate::error::LogError;
 use crate::group::Piece;
 use crate::hard_state::HardStateValue;
+use crate::headless::HeadlessLog;
 use crate::heard::{Claim, HeardFile};
 use crate::index::{IndexRecord, SegmentIndex};
 use crate::options::{LogOptions, payload_bytes_max};
@@ -59,6 +60,8 @@ pub enum Opened<D: Disk> {
     Whole(Log<D>),
     /// A log of which something durable is damaged. Nothing was changed.
     Damaged(Arc<DamagedLog<D>>),
+    /// A log without the snapshot at which it begins. Nothing was changed.
+    Headless(HeadlessLog<D>),
 }
 
 /// Entries that go into one segment, to be published together.
@@ -121,6 +124,7 @@ impl<D: Disk> Log<D> {
         match Self::examine(disk, dir, options)? {
             Opened::Whole(log) => Ok(log),
             Opened::Damaged(damaged) => Err(damaged.damage().error()),
+            Opened::Headless(headless) => Err(headless.error()),
         }
     }
 
@@ -143,6 +147,7 @@ impl<D: Disk> Log<D> {
         let recovered = match outcome {
             Outcome::Whole(recovered) => recovered,
             Outcome::Damaged(damaged) => return Opened::Damaged(damaged),
+            Outcome::Headless(headless) => return Opened::Headless(headless),
         };
         let table = recovered.table;
         let end = table.end;
@@ -163,6 +168,7 @@ impl<D: Disk> Log<D> {
             options.prepare_ahead_bytes,
             table,
             recovered.hard_state,
+            snapshots.clone(),
         ));
         if let Some(noted) = &recovered.noted {
             shared.look_at(noted);

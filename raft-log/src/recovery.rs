@@ -26,6 +26,7 @@ use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
 use crate::format;
 use crate::hard_state::HardStateFile;
+use crate::headless::HeadlessLog;
 use crate::identity::Identity;
 use crate::index::{IndexHeader, SealedIndex, SegmentIndex};
 use crate::install;
@@ -57,6 +58,7 @@ pub(crate) struct Recovered<D: Disk> {
 pub(crate) enum Outcome<D: Disk> {
     Whole(Recovered<D>),
     Damaged(Arc<DamagedLog<D>>),
+    Headless(HeadlessLog<D>),
 }
 
 /// The files of a directory by what they are.
@@ -117,8 +119,20 @@ pub(crate) fn open_locked<D: Disk>(
         None => create(disk, dir, options)?,
     };
     let (mut hard_state, mut standing) = memory(disk, dir, &options.boot)?;
-    install::finish(disk, dir, options.segment_bytes, &mut hard_state)?;
-    let inventory = Inventory::of(disk, dir)?;
+    let alone = identity.voters.len() < 2;
+    let headless = |position| {
+        let log = HeadlessLog::new(disk, dir, options, lock.clone(), position)?;
+        if alone { Err(log.error()) } else { Ok(Outcome::Headless(log)) }
+    };
+    if let Some(lost) = install::finish(disk, dir, options.segment_bytes, &mut hard_state)? {
+        return headless(lost);
+    }
+    let mut inventory = Inventory::of(disk, dir)?;
+    if inventory.segments.is_empty() && standing == Standing::Lost {
+        // It has given up what was there.
+        drop(Segment::create(disk, dir, 0, options.segment_bytes)?);
+        inventory.segments.insert(0);
+    }
     let mut recovery = Recovery {
         disk,
         dir,
@@ -131,14 +145,17 @@ pub(crate) fn open_locked<D: Disk>(
         rebuilt: Vec::new(),
         witness: Witness::default(),
     };
-    let (table, verdict) = recovery.follow_and_judge()?;
+    let start = match recovery.start()? {
+        Start::At(start) => start,
+        Start::Lost(position) => return headless(position),
+    };
+    let (table, verdict) = recovery.follow_and_judge(start)?;
     #[cfg(madsim)]
     let verdict = match verdict {
         Verdict::Unknown(_) if options.cuts_unreadable_tail => Verdict::Whole,
         verdict => verdict,
     };
     if let Verdict::Unknown(end) = &verdict {
-        let alone = identity.voters.len() < 2;
         standing = without_end(disk, dir, standing, &table, end, alone)?;
     }
     if let Verdict::Missing(Missing { path, reason, durable_to }) = verdict {
@@ -295,6 +312,13 @@ struct Recovery<'a, D: Disk> {
     witness: Witness,
 }
 
+/// Where the log begins.
+enum Start {
+    At(Boundary),
+    /// Where the snapshot cannot be read that stands for what was before.
+    Lost(Position),
+}
+
 /// Where the chain ended.
 struct ChainEnd {
     path: PathBuf,
@@ -330,8 +354,7 @@ struct Missing {
 impl<D: Disk> Recovery<'_, D> {
     /// The log as far as its chain reaches, and if that is not all that was durable, where the chain
     /// ends and up to which index it was. Changes nothing that matters.
-    fn follow_and_judge(&mut self) -> Result<(Table<D>, Verdict), LogError> {
-        let start = self.start()?;
+    fn follow_and_judge(&mut self, start: Boundary) -> Result<(Table<D>, Verdict), LogError> {
         let mut table = Table {
             segment_bytes: self.segment_bytes,
             start,
@@ -355,7 +378,7 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     /// The log before its first segment.
-    fn start(&mut self) -> Result<Boundary, LogError> {
+    fn start(&mut self) -> Result<Start, LogError> {
         self.finish_compaction()?;
         let Some(&first) = self.inventory.segments.first() else {
             return Err(LogError::corrupt(self.dir, 0, "all segments are missing"));
@@ -365,21 +388,17 @@ impl<D: Disk> Recovery<'_, D> {
             files::remove_if_exists(self.disk, &files::index_path(self.dir, *stale))?;
         }
         if first == 0 {
-            return Ok(Boundary::default());
+            return Ok(Start::At(Boundary::default()));
         }
         let found = match self.inventory.snapshots.contains(&first) {
             true => boundary_of(self.disk, self.dir, first)?,
             false => None,
         };
         let Some((boundary, conf_state)) = found else {
-            return Err(LogError::corrupt(
-                &files::snapshot_path(self.dir, first),
-                first,
-                "the snapshot at the log's start is missing or damaged",
-            ));
+            return Ok(Start::Lost(Position(first)));
         };
         self.conf_state = conf_state;
-        Ok(boundary)
+        Ok(Start::At(boundary))
     }
 
     /// A compaction over several segments may have been cut short where no snapshot stands. Its

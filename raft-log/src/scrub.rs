@@ -218,6 +218,11 @@ impl<D: Disk> Shared<D> {
             file = %file.display(), position, index, reason,
             "an entry of the log is damaged; nobody reads it until it is mended"
         );
+        self.tell_damage();
+    }
+
+    /// Wakes whoever mends.
+    pub(crate) fn tell_damage(&self) {
         if let Some(tell) = self.on_damage.get() {
             tell();
         }

@@ -14,6 +14,7 @@ use crate::error::LogError;
 use crate::group::{GroupWriter, Piece};
 use crate::hard_state::HardStateFile;
 use crate::segment::{Segment, Witness};
+use crate::snapshot::SnapshotStore;
 use crate::table::Table;
 
 /// State of what is durable; locked while a group sync runs.
@@ -66,6 +67,9 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) on_damage: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The directory has a note of pages that could not be read.
     pub(crate) noted: AtomicBool,
+    pub(crate) snapshots: SnapshotStore<D>,
+    /// The one at the log's start was found unreadable, and was not found whole since.
+    pub(crate) snapshot_lost: AtomicBool,
     pub(crate) closed: AtomicBool,
 }
 
@@ -82,6 +86,7 @@ impl<D: Disk> Shared<D> {
         prepare_ahead_bytes: u64,
         table: Table<D>,
         hard_state: HardStateFile<D::File>,
+        snapshots: SnapshotStore<D>,
     ) -> Self {
         let last = table.segments.last().expect("a log has a segment");
         let next = Next { start: last.segment.end(), segment: None };
@@ -112,6 +117,8 @@ impl<D: Disk> Shared<D> {
             failure: OnceLock::new(),
             on_damage: OnceLock::new(),
             noted: AtomicBool::new(false),
+            snapshots,
+            snapshot_lost: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }

@@ -4,6 +4,7 @@
 //! behind the boundary must match (index, term, position, chain checksum); the bytes sent to another
 //! member are the bytes of the file; a file is there whole or not at all.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use protobuf::Message;
 use raft::eraftpb::{ConfState, Snapshot};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Lane};
 use crate::entry::{be32, be64};
 use crate::error::{IoContext, LogError};
 use crate::files::{self, FileKind};
@@ -237,6 +238,22 @@ impl<D: Disk> SnapshotStore<D> {
             Ok(snapshot) if snapshot.boundary.position == position => Ok(Some(snapshot)),
             Ok(_) => Err(LogError::corrupt(&path, position.0, "the snapshot is for elsewhere")),
             Err(error) => Err(LogError::corrupt(&path, position.0, error.to_string())),
+        }
+    }
+
+    /// The stored form of the snapshot at a position, for a peer; read away from the caller.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file does not check.
+    pub fn fetch(
+        &self,
+        position: Position,
+    ) -> impl Future<Output = Result<Option<Bytes>, LogError>> + Send + 'static {
+        let store = self.clone();
+        let read = self.inner.disk.offload(Lane::Prepare, move || store.at(position));
+        async move {
+            let found = read.await.unwrap_or(Err(LogError::Closed))?;
+            Ok(found.map(|snapshot| snapshot.encoded))
         }
     }
 

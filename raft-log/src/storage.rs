@@ -86,7 +86,10 @@ impl<D: Disk> Storage for Log<D> {
         }
         match self.snapshots.at(start.position) {
             Ok(Some(snapshot)) => Ok(snapshot.to_raft()),
-            Ok(None) => Err(unavailable),
+            Ok(None) | Err(LogError::Corrupt { .. }) => {
+                self.shared.note_lost_snapshot(start.position);
+                Err(unavailable)
+            }
             // Nothing that was promised depends on it: the follower asks again, or another leader.
             Err(error @ LogError::Io { .. }) => {
                 tracing::error!(%error, "a snapshot cannot be sent");

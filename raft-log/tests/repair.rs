@@ -75,7 +75,7 @@ fn examine(disk: &SimDisk) -> Result<Opened<SimDisk>, LogError> {
 fn damaged(disk: &SimDisk) -> Arc<DamagedLog<SimDisk>> {
     match examine(disk).unwrap() {
         Opened::Damaged(damaged) => damaged,
-        Opened::Whole(_) => panic!("the damage is not seen"),
+        Opened::Whole(_) | Opened::Headless(_) => panic!("the damage is not seen"),
     }
 }
 
@@ -106,6 +106,7 @@ fn repair_from(disk: &SimDisk, peer: &Log<SimDisk>, committed: u64) -> Result<u3
         let damaged = match opened {
             Opened::Whole(_) => return Ok(mended),
             Opened::Damaged(damaged) => damaged,
+            Opened::Headless(log) => panic!("no snapshot was damaged: {}", log.error()),
         };
         let mut patch = damaged.patch();
         fill_patch(&mut patch, peer, committed).unwrap();

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 use raft::{Storage as _, StorageError};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Disk, Log, LogError, LogIndex, LogOptions, Position, SEGMENT_BYTES_MIN, Standing};
+use raft_log::{
+    Disk, HeadlessLog, Log, LogError, LogIndex, LogOptions, Opened, Position, SEGMENT_BYTES_MIN,
+    Standing,
+};
 
 const DIR: &str = "/log";
 /// What the trailers know to be durable.
@@ -228,4 +231,95 @@ fn a_snapshot_that_the_disk_does_not_give_is_waited_for() {
         }
     }
     assert!(refused > 0, "the disk was never asked");
+}
+
+/// A log that begins at its second segment, and what its snapshot there was.
+fn compacted(voters: u64) -> (SimDisk, Bytes) {
+    let disk = filled(voters);
+    let mut log = try_open(&disk, voters).unwrap();
+    append(&mut log, SYNCED + 1, 3 * SYNCED);
+    log.set_hard_state(HardState { term: 5, vote: 3, commit: 3 * SYNCED, ..HardState::default() });
+    log.begin_sync().wait().unwrap();
+    let boundary = log.reader().boundary_before(Position(SEGMENT_BYTES_MIN)).unwrap().unwrap();
+    let snapshot = log.snapshots().save(boundary, b"the state").unwrap();
+    let tail = log.tail();
+    assert_eq!(log.compact_to(tail).unwrap(), boundary.position);
+    (disk, snapshot.to_raft().data)
+}
+
+fn snapshot_file() -> PathBuf {
+    file(&format!("{SEGMENT_BYTES_MIN:020}.snapshot"))
+}
+
+fn headless(disk: &SimDisk) -> Result<HeadlessLog<SimDisk>, LogError> {
+    match Log::examine(disk.clone(), Path::new(DIR), options(3))? {
+        Opened::Headless(headless) => Ok(headless),
+        Opened::Whole(_) | Opened::Damaged(_) => panic!("that its snapshot is lost is not seen"),
+    }
+}
+
+#[test]
+fn a_log_whose_first_snapshot_cannot_be_read_takes_a_peer_s() {
+    let (disk, given) = compacted(3);
+    assert!(disk.lose_page(&snapshot_file(), 0));
+    let before = disk.contents();
+    let log = headless(&disk).unwrap();
+    assert_eq!(log.position(), Position(SEGMENT_BYTES_MIN));
+    let other = {
+        let disk = filled(3);
+        let mut log = open(&disk);
+        // The same position, in a log that was never this one.
+        let entry = |index| Entry { term: 4, ..entry(index) };
+        log.append(&(SYNCED + 1..=3 * SYNCED).map(entry).collect::<Vec<_>>()).unwrap();
+        let boundary = log.reader().boundary_before(Position(SEGMENT_BYTES_MIN)).unwrap().unwrap();
+        log.snapshots().save(boundary, b"another state").unwrap().to_raft().data
+    };
+    for wrong in [other, given.slice(..given.len() - 1)] {
+        assert!(matches!(log.put(wrong), Err(LogError::BadSnapshot(_))));
+    }
+    assert_eq!(disk.contents(), before, "nothing was changed");
+    let Opened::Whole(whole) = log.put(given.clone()).unwrap() else { panic!("it is not whole") };
+    assert_eq!((whole.last_index().0, whole.standing()), (3 * SYNCED, Standing::Voter));
+    let snapshot = whole.snapshots().at(Position(SEGMENT_BYTES_MIN)).unwrap().unwrap();
+    assert_eq!(snapshot.to_raft().data, given);
+}
+
+#[test]
+fn power_may_go_while_a_log_without_its_snapshot_is_given_up() {
+    for nth in 1.. {
+        let (disk, _) = compacted(3);
+        assert!(disk.lose_page(&snapshot_file(), 0));
+        disk.power_off_at_call(nth);
+        let given_up = headless(&disk).and_then(|log| log.begin_anew());
+        let done = given_up.is_ok();
+        disk.restart(Loss::Torn(nth));
+        let log = match Log::examine(disk.clone(), Path::new(DIR), options(3)).unwrap() {
+            Opened::Whole(log) => log,
+            Opened::Headless(log) => match log.begin_anew().unwrap() {
+                Opened::Whole(log) => log,
+                _ => panic!("call {nth}: it is not given up"),
+            },
+            Opened::Damaged(_) => panic!("call {nth}: the log is neither there nor gone"),
+        };
+        let state = log.initial_state().unwrap().hard_state;
+        assert_eq!((state.term, state.vote, state.commit), (5, 3, 0), "call {nth}");
+        assert_eq!((log.last_index().0, log.standing()), (0, Standing::Lost), "call {nth}");
+        if done {
+            assert!(nth > 20, "{nth} calls");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_member_that_is_alone_does_not_give_up_what_it_cannot_apply() {
+    let (disk, _) = compacted(1);
+    assert!(disk.lose_page(&snapshot_file(), 0));
+    let before = disk.contents();
+    let error = Log::examine(disk.clone(), Path::new(DIR), options(1)).err().unwrap();
+    assert!(
+        matches!(&error, LogError::Corrupt { file, .. } if *file == snapshot_file()),
+        "{error}"
+    );
+    assert_eq!(disk.contents(), before);
 }

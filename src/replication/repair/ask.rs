@@ -1,13 +1,14 @@
-//! Asking one peer for entries that are missing or damaged here.
+//! Asking one peer for entries, or a snapshot, that are missing or damaged here.
 //!
 //! Invariant: whatever a peer answers, only the log decides whether it is taken.
 
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::Entry;
-use raft_log::{LogIndex, MendError, Patch, PatchRefused, Patched};
+use raft_log::{LogError, LogIndex, MendError, Patch, PatchRefused, Patched, Position};
 use tokio::net::TcpStream;
 
 use super::wire::{FetchAnswer, FetchRequest};
@@ -36,6 +37,12 @@ pub(super) enum AskError {
     Refused(#[from] PatchRefused),
     #[error(transparent)]
     Mend(#[from] MendError),
+    #[error("its log has no snapshot there")]
+    NoSnapshot,
+    #[error("it cannot read it either")]
+    SnapshotLost,
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// A connection for questions.
@@ -49,13 +56,17 @@ impl Asking {
         Ok(Asking { reader: FrameReader::new(stream, ANSWER_BYTES_MAX) })
     }
 
-    async fn ask(&mut self, first: LogIndex, last: LogIndex) -> Result<FetchAnswer, AskError> {
+    async fn question(&mut self, request: FetchRequest) -> Result<FetchAnswer, AskError> {
         let mut frames = FrameBuffer::default();
-        frames.put_plain(&FetchRequest { first: first.0, last: last.0 });
+        frames.put_plain(&request);
         write_all(self.reader.get_mut(), &mut frames, PATIENCE).await?;
         let closed = || io::Error::from(io::ErrorKind::ConnectionReset);
         let frame = self.reader.next_within(PATIENCE).await?.ok_or_else(closed)?;
-        let answer = FetchAnswer::decode(frame).map_err(WireError::from)?;
+        Ok(FetchAnswer::decode(frame).map_err(WireError::from)?)
+    }
+
+    async fn ask(&mut self, first: LogIndex, last: LogIndex) -> Result<FetchAnswer, AskError> {
+        let answer = self.question(FetchRequest::entries(first, last)).await?;
         if answer.first_index > first.0 {
             return Err(AskError::Compacted(answer.first_index));
         }
@@ -91,4 +102,21 @@ pub(super) async fn fetch_one(
     let entries = asking.ask(index, index).await?.entries()?;
     let found = entries.into_iter().find(|entry| entry.index == index.0);
     found.ok_or(AskError::Refused(PatchRefused::Nothing))
+}
+
+/// The snapshot at a position as `peer` has it.
+pub(super) async fn fetch_snapshot(
+    identity: &Identity,
+    peer: &Peer,
+    position: Position,
+) -> Result<Bytes, AskError> {
+    let mut asking = Asking::connect(identity, peer).await?;
+    let answer = asking.question(FetchRequest::snapshot(position)).await?;
+    if answer.lacks_snapshot {
+        return Err(AskError::NoSnapshot);
+    }
+    if answer.snapshot.is_empty() {
+        return Err(AskError::SnapshotLost);
+    }
+    Ok(answer.snapshot)
 }

@@ -10,7 +10,7 @@ use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError, Mended};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::ask::{AskError, fetch_one};
+use super::ask::{AskError, fetch_one, fetch_snapshot};
 use crate::replication::complaint::Complaint;
 use crate::replication::options::ScrubPace;
 use crate::replication::peers::dial::Backoff;
@@ -67,8 +67,39 @@ impl<D: Disk> Mender<D> {
         }
     }
 
+    /// Has the snapshot at the log's start renewed if it is lost. Why it is not.
+    async fn renew_snapshot(&self) -> Vec<String> {
+        if self.reader.lost_snapshot().is_none() {
+            return Vec::new();
+        }
+        // The log may begin elsewhere by now.
+        let problem = self.reader.check_snapshot().await.err();
+        let Some(position) = self.reader.lost_snapshot() else { return Vec::new() };
+        let mut problems: Vec<String> = problem.iter().map(ToString::to_string).collect();
+        for peer in self.peers.values() {
+            let renewed = match fetch_snapshot(&self.identity, peer, position).await {
+                Ok(encoded) => self.reader.renew_snapshot(encoded).await.map_err(AskError::from),
+                Err(problem) => Err(problem),
+            };
+            match renewed {
+                Ok(()) => {
+                    tracing::info!(
+                        group = %self.identity.group, %position, peer = peer.id,
+                        "the snapshot at the log's start is renewed"
+                    );
+                    return Vec::new();
+                }
+                Err(problem) => {
+                    let peer = peer.id;
+                    problems.push(format!("snapshot at {position}, peer {peer}: {problem}"));
+                }
+            }
+        }
+        problems
+    }
+
     async fn round(&self) -> Round {
-        let mut round = Round { problems: Vec::new(), gone: None };
+        let mut round = Round { problems: self.renew_snapshot().await, gone: None };
         let mut waiting = Vec::new();
         for damaged in self.reader.damaged() {
             let mut compacted = 0;
@@ -130,7 +161,7 @@ impl<D: Disk> Mender<D> {
     }
 }
 
-/// Reads all full segments again and again, slowly, until dropped.
+/// Reads all full segments, and the snapshot before them, again and again, slowly, until dropped.
 pub(in crate::replication) async fn scrub<D: Disk>(reader: LogReader<D>, pace: ScrubPace) {
     loop {
         sleep(pace.pause).await;
@@ -148,6 +179,9 @@ pub(in crate::replication) async fn scrub<D: Disk>(reader: LogReader<D>, pace: S
             next = step.next;
             let due = Duration::from_secs_f64(step.bytes as f64 / pace.bytes_per_second as f64);
             sleep(due.saturating_sub(began.elapsed())).await;
+        }
+        if let Err(error) = reader.check_snapshot().await {
+            tracing::warn!(%error, "cannot look at the snapshot at the log's start");
         }
     }
 }

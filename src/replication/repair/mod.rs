@@ -8,6 +8,9 @@
 //! the full segments again and again, and whatever it or anybody else finds damaged is mended entry by
 //! entry; until then readers of that entry wait, and nothing else does.
 //!
+//! The snapshot at a log's start is asked for in the same way, by its position: before a start, without it there
+//! is no state to apply entries to; in a running member, followers that need it wait.
+//!
 //! Invariant: a member with a damage that raft could not wait for neither votes nor acknowledges: its
 //! raft node does not run. It answers peers meanwhile, so that members with different damages heal
 //! each other.

@@ -1,7 +1,8 @@
-//! Giving entries to a peer that lost them.
+//! Giving entries and snapshots to a peer that lost them.
 //!
 //! Invariant: every entry given was read from this member's log and checked; up to the commit index
-//! that comes with them, they are the same on every member for ever.
+//! that comes with them, they are the same on every member for ever. So is a snapshot: it is the state of
+//! applied entries.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use raft_log::{DamagedLog, Disk, LogIndex, LogReader};
+use raft_log::{DamagedLog, Disk, HeadlessLog, LogIndex, LogReader, Position, SnapshotStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -42,6 +43,11 @@ impl<D: Disk> EntrySource for LiveLog<D> {
         let commit = self.status.borrow().commit;
         let reader = self.reader.clone();
         Box::pin(async move {
+            if request.snapshot > 0 {
+                let found = snapshot_of(reader.snapshots(), request).await;
+                let found = found.map(|found| found.unwrap_or_else(FetchAnswer::without_snapshot));
+                return found.unwrap_or_default();
+            }
             let (first, last) = (LogIndex(request.first), LogIndex(request.last));
             let found = reader.fetch(first, last, ANSWER_BYTES).await;
             answer(reader.first_index(), commit, found)
@@ -54,10 +60,41 @@ impl<D: Disk> EntrySource for Arc<DamagedLog<D>> {
     fn fetch(&self, request: FetchRequest) -> Pin<Box<dyn Future<Output = FetchAnswer> + Send>> {
         let log = Arc::clone(self);
         Box::pin(async move {
+            if request.snapshot > 0 {
+                return snapshot_of(log.snapshots(), request).await.flatten().unwrap_or_default();
+            }
             let (first, last) = (LogIndex(request.first), LogIndex(request.last));
             let found = DamagedLog::fetch(&log, first, last, ANSWER_BYTES).await;
             answer(log.first_index(), log.commit(), found)
         })
+    }
+}
+
+/// The snapshots of a member that lacks the one at its log's start.
+impl<D: Disk> EntrySource for Arc<HeadlessLog<D>> {
+    fn fetch(&self, request: FetchRequest) -> Pin<Box<dyn Future<Output = FetchAnswer> + Send>> {
+        let log = Arc::clone(self);
+        Box::pin(async move {
+            if request.snapshot > 0 {
+                return snapshot_of(log.snapshots(), request).await.flatten().unwrap_or_default();
+            }
+            FetchAnswer::default()
+        })
+    }
+}
+
+/// An answer with the snapshot that is asked for: `None` when it cannot be read, `Some(None)` when it is not
+/// there.
+async fn snapshot_of<D: Disk>(
+    snapshots: SnapshotStore<D>,
+    request: FetchRequest,
+) -> Option<Option<FetchAnswer>> {
+    match snapshots.fetch(Position(request.snapshot)).await {
+        Ok(found) => Some(found.map(FetchAnswer::with_snapshot)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read what a peer lost");
+            None
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use raft::Storage as _;
 use raft_log::{
-    Damage, DamagedEntry, DamagedLog, Disk, Log, LogError, LogIndex, LogOptions, Opened, Patch,
+    Damage, DamagedEntry, DamagedLog, Disk, HeadlessLog, Log, LogError, LogIndex, LogOptions,
+    Opened, Patch,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::ask::{AskError, fill};
+use super::ask::{AskError, fetch_snapshot, fill};
 use super::mend::{Mender, check_unapplied};
 use super::source::LiveLog;
 use crate::replication::complaint::Complaint;
@@ -35,25 +36,35 @@ pub async fn open_log<D: Disk>(
     log_options: LogOptions,
     options: &mut ReplicaOptions,
 ) -> Result<Log<D>, StartError> {
-    let mut damaged = match Log::examine(disk, dir, log_options)? {
+    let mut opened = match Log::examine(disk, dir, log_options)? {
         Opened::Whole(log) => return Ok(log),
-        Opened::Damaged(damaged) => damaged,
+        lacking => lacking,
     };
     let stage = Stage::new(options);
     let listener = listen(options).await?;
+    // Before which position everything is there.
+    let mut whole_to = None;
     loop {
-        let before = damaged.damage().before;
-        match stage.repair(&listener, damaged).await? {
+        let reached = match &opened {
+            Opened::Whole(_) => None,
+            Opened::Headless(log) => Some((log.position(), log.error())),
+            Opened::Damaged(log) => Some((log.damage().before.position, log.damage().error())),
+        };
+        if let Some((position, error)) = reached {
+            // What was written is found damaged again: this disk does not keep what it is given.
+            if whole_to.is_some_and(|before| position <= before) {
+                return Err(error.into());
+            }
+            whole_to = Some(position);
+        }
+        opened = match opened {
             Opened::Whole(log) => {
                 options.listen = Listen::Bound(listener);
                 return Ok(log);
             }
-            // What was written is found damaged again: this disk does not keep what it is given.
-            Opened::Damaged(same) if same.damage().before.index <= before.index => {
-                return Err(same.damage().error().into());
-            }
-            Opened::Damaged(next) => damaged = next,
-        }
+            Opened::Headless(log) => stage.find_head(&listener, Arc::new(log)).await?,
+            Opened::Damaged(log) => stage.repair(&listener, log).await?,
+        };
     }
 }
 
@@ -138,6 +149,65 @@ impl Stage {
             "damage in the log repaired"
         );
         Ok(opened)
+    }
+
+    /// Gets the snapshot at the log's start, or begins anew when nobody has it.
+    async fn find_head<D: Disk>(
+        &self,
+        listener: &TcpListener,
+        log: Arc<HeadlessLog<D>>,
+    ) -> Result<Opened<D>, StartError> {
+        tracing::warn!(
+            group = %self.identity.group, reason = %log.error(),
+            "this member takes part again when a peer has given the snapshot"
+        );
+        let door = RepairDoor::new(&self.identity, &self.peers, Arc::new(Arc::clone(&log)));
+        tokio::select! {
+            biased;
+            opened = self.ask_for_head(&log) => opened,
+            () = door.keep(listener) => unreachable!("a door is kept until it is dropped"),
+        }
+    }
+
+    /// Asks one peer after the other until one has given it, or all have said that they lack it.
+    async fn ask_for_head<D: Disk>(&self, log: &HeadlessLog<D>) -> Result<Opened<D>, StartError> {
+        let position = log.position();
+        let mut backoff = Backoff::new(self.identity.instance);
+        let mut complaint = Complaint::default();
+        loop {
+            let (mut problems, mut lacking) = (Vec::new(), 0);
+            for peer in self.peers.values() {
+                let given = match fetch_snapshot(&self.identity, peer, position).await {
+                    Ok(encoded) => log.put(encoded).map_err(AskError::from),
+                    Err(problem) => Err(problem),
+                };
+                match given {
+                    Ok(opened) => {
+                        let (group, peer) = (&self.identity.group, peer.id);
+                        tracing::info!(%group, %position, peer, "the log's first snapshot is renewed");
+                        return Ok(opened);
+                    }
+                    Err(AskError::Log(error)) if error.fatal().is_some() => {
+                        return Err(error.into());
+                    }
+                    Err(problem) => {
+                        lacking += usize::from(matches!(problem, AskError::NoSnapshot));
+                        problems.push(format!("peer {}: {problem}", peer.id));
+                    }
+                }
+            }
+            if lacking == self.peers.len() {
+                return Ok(log.begin_anew()?);
+            }
+            let text = problems.join("; ");
+            if complaint.is_due(text.clone()) {
+                tracing::warn!(
+                    group = %self.identity.group, %position, reason = %text,
+                    "no peer gives the snapshot at the log's start, trying on"
+                );
+            }
+            sleep(backoff.next()).await;
+        }
     }
 
     /// Asks one peer after the other until one has given everything.

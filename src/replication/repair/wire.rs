@@ -1,14 +1,15 @@
-//! What is said about missing entries: a question and an answer, each a frame.
+//! What is said about missing entries and snapshots: a question and an answer, each a frame.
 //!
-//! Invariant: entries arrive as they were sent, or as an error; whether they are right is for the
-//! asking member's patch to find out.
+//! Invariant: what is given arrives as it was sent, or as an error; whether it is right is for the
+//! asking member's log to find out.
 
+use bytes::Bytes;
 use raft::eraftpb::Entry;
-use raft_log::{Fetched, LogIndex};
+use raft_log::{Fetched, LogIndex, Position};
 
 use crate::replication::wire::{PeerEntry, WireError};
 
-/// Asks for entries.
+/// Asks for entries, or for a snapshot.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(in crate::replication) struct FetchRequest {
     /// Index of the first one.
@@ -17,6 +18,21 @@ pub(in crate::replication) struct FetchRequest {
     /// Index of the last one that may be given.
     #[prost(uint64, tag = "2")]
     pub last: u64,
+    /// Position of the snapshot that is asked for instead; zero for none: no snapshot is there.
+    #[prost(uint64, tag = "3")]
+    pub snapshot: u64,
+}
+
+impl FetchRequest {
+    /// Asks for entries `first..=last`.
+    pub fn entries(first: LogIndex, last: LogIndex) -> FetchRequest {
+        FetchRequest { first: first.0, last: last.0, snapshot: 0 }
+    }
+
+    /// Asks for the snapshot at a position.
+    pub fn snapshot(at: Position) -> FetchRequest {
+        FetchRequest { first: 0, last: 0, snapshot: at.0 }
+    }
 }
 
 /// Gives some of them, or none.
@@ -33,9 +49,25 @@ pub(in crate::replication) struct FetchAnswer {
     pub previous_crc: u32,
     #[prost(message, repeated, tag = "4")]
     entries: Vec<PeerEntry>,
+    /// The stored form of the snapshot that was asked for.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub snapshot: Bytes,
+    /// The answering log is whole and has no such snapshot.
+    #[prost(bool, tag = "6")]
+    pub lacks_snapshot: bool,
 }
 
 impl FetchAnswer {
+    /// An answer with a snapshot.
+    pub fn with_snapshot(snapshot: Bytes) -> FetchAnswer {
+        FetchAnswer { snapshot, ..FetchAnswer::default() }
+    }
+
+    /// An answer that there is no such snapshot.
+    pub fn without_snapshot() -> FetchAnswer {
+        FetchAnswer { lacks_snapshot: true, ..FetchAnswer::default() }
+    }
+
     /// An answer with what was found.
     pub fn of(first_index: LogIndex, commit: LogIndex, found: Option<Fetched>) -> FetchAnswer {
         let (first_index, commit) = (first_index.0, commit.0);

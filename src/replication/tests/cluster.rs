@@ -18,7 +18,7 @@ use super::app::{Answer, AppMachine, AppSequencer, Append, Shared};
 use super::proxy::Link;
 use crate::replication::machine::Refusal;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus, Role,
+    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus, Role, open_log,
 };
 
 /// A test that waits longer than this has failed.
@@ -155,13 +155,17 @@ impl<D: Disk> Cluster<D> {
         self.dir.path().join(format!("n{id}"))
     }
 
-    pub fn open_log(&self, id: u64) -> Log<D> {
+    fn log_options(&self, id: u64) -> LogOptions {
         let voters = (1..=self.settings.members).collect();
         let mut options = LogOptions::new(&self.name(), "group", &format!("n{id}"), voters);
         options.segment_bytes = self.settings.segment_bytes;
         options.prepare_ahead_bytes = self.settings.segment_bytes;
         options.boot = self.boots.get(&id).copied().unwrap_or(0).to_string();
-        Log::open(self.disks[&id].clone(), &self.log_dir(id), options).unwrap()
+        options
+    }
+
+    pub fn open_log(&self, id: u64) -> Log<D> {
+        Log::open(self.disks[&id].clone(), &self.log_dir(id), self.log_options(id)).unwrap()
     }
 
     pub async fn options(&self, id: u64) -> ReplicaOptions {
@@ -198,8 +202,9 @@ impl<D: Disk> Cluster<D> {
 
     /// Starts a member whose machine survived.
     pub async fn start_with(&mut self, id: u64, state: Shared) {
-        let options = self.options(id).await;
-        let log = self.open_log(id);
+        let mut options = self.options(id).await;
+        let (disk, dir) = (self.disks[&id].clone(), self.log_dir(id));
+        let log = open_log(disk, &dir, self.log_options(id), &mut options).await.unwrap();
         let sequencer = AppSequencer(Arc::clone(&state));
         let machine = AppMachine(Arc::clone(&state));
         let handle = Replica::start(options, log, sequencer, machine).await.unwrap();
