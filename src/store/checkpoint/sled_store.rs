@@ -169,6 +169,55 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods)] // sled's files, which no Disk knows
+    fn what_is_damaged_is_given_as_it_was_once_or_not_at_all_and_begun_anew() {
+        const PAGE: usize = 4096;
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("whole");
+        let mut store = SledCheckpoint::open(&whole).unwrap();
+        let value = |n: u64| vec![n as u8; 100 + n as usize % 400];
+        let mut saved = Vec::new();
+        for round in 0..3 {
+            let changes: Vec<Change> = (0..300)
+                .map(|n| (format!("key {n}").into_bytes(), Some(value(n * (round + 1)))))
+                .collect();
+            store.save(&changes, LogIndex(round + 1)).unwrap();
+            saved.push(store.load());
+        }
+        drop(store);
+        await_holder(&whole);
+        let files: Vec<_> = std::fs::read_dir(&whole).unwrap().map(|file| file.unwrap()).collect();
+        let files: Vec<_> =
+            files.iter().filter(|file| file.metadata().unwrap().is_file()).collect();
+        let mut damaged = 0;
+        for file in &files {
+            let bytes = std::fs::read(file.path()).unwrap();
+            let pages = bytes.len().div_ceil(PAGE);
+            for page in (0..pages).step_by(pages.div_ceil(16)) {
+                let path = dir.path().join(format!("damaged {damaged}"));
+                std::fs::create_dir(&path).unwrap();
+                for other in &files {
+                    std::fs::copy(other.path(), path.join(other.file_name())).unwrap();
+                }
+                let mut bytes = bytes.clone();
+                let end = bytes.len().min((page + 1) * PAGE);
+                bytes[page * PAGE..end].fill(0x5a);
+                std::fs::write(path.join(file.file_name()), bytes).unwrap();
+                let mut store = SledCheckpoint::open(&path).unwrap();
+                let loaded = store.load();
+                let place = format!("page {page} of {:?}", file.file_name());
+                let as_of = loaded.as_ref().map(|checkpoint| checkpoint.applied);
+                assert!(loaded.is_none() || saved.contains(&loaded), "{place}: {as_of:?}");
+                store.wipe().unwrap();
+                store.save(&[change("a", Some("1"))], LogIndex(9)).unwrap();
+                assert_eq!(store.load().unwrap().applied, LogIndex(9), "{place}");
+                damaged += 1;
+            }
+        }
+        assert!(damaged > 8, "{damaged} pages");
+    }
+
+    #[test]
     fn a_directory_that_is_no_database_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoint");
