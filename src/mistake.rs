@@ -28,6 +28,12 @@ pub enum Mistake {
     BelievesOlderCopies,
     /// A member takes an end of its log that its disk cannot read for a torn one, cuts it and goes on voting.
     CutsUnreadableTail,
+    /// A member ends that cannot read the snapshot at which its log begins.
+    EndsWithoutSnapshot,
+    /// Indexes that are missing at a start are begun with nothing in them.
+    LeavesIndexesEmpty,
+    /// What an earlier process ended by, because it could not be read, is passed over in derived files.
+    PassesOverNotes,
     /// A checkpoint or snapshot comes back without the consumers' offsets.
     RestoresHalf,
     /// Now and then a record does not get into the consume queue.

@@ -284,3 +284,24 @@ fn files_that_are_made_again_go_when_they_cannot_be_read() {
     assert_eq!(disk.list(dir).unwrap(), ["sound"]);
     assert!(!disk.exists(&note).unwrap());
 }
+
+#[test]
+fn the_hostile_disk_tells_whom_it_ends_and_leaves_the_same_note() {
+    let (disk, dir) = (SimDisk::new(), Path::new("/log"));
+    fill(&mut open(disk.clone(), dir));
+    disk.end_by_maps(true);
+    let position = raft_log::Position(LOST_OFFSET);
+    let log = open(disk.clone(), dir);
+    assert!(disk.lose_page(&segment(dir, 0), LOST_OFFSET));
+    assert_eq!(log.reader().read(position, 10).unwrap().len(), 10);
+    let met = disk.take_bus_error().unwrap();
+    let page = LOST_OFFSET - LOST_OFFSET % PAGE_BYTES;
+    assert_eq!((met.file, met.offset, met.again), (segment(dir, 0), page, false));
+    drop(log);
+    disk.restart(Loss::All);
+    let log = open(disk.clone(), dir);
+    assert!(!log.reader().damaged().is_empty(), "it was noted");
+    let refused = log.reader().read(position, 10);
+    assert!(matches!(refused, Err(LogError::Corrupt { .. })), "{refused:?}");
+    assert_eq!(disk.take_bus_error(), None, "nobody touched it again");
+}

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
+use raft_log::fault::BusError;
 use raft_log::{Fatal, LogOptions};
 use raftmq::broker::group::GroupView;
 use raftmq::broker::{Broker, BrokerError};
@@ -109,6 +110,8 @@ pub struct Member {
     pub node: NodeId,
     /// Where its logs are, by group.
     pub log_dirs: Vec<PathBuf>,
+    /// Where its brokers' files are, by group.
+    pub root_dirs: Vec<PathBuf>,
     /// The parts of its brokers' memory budgets, which are the same for all.
     pub memory: MemoryShares,
     running: Mutex<Running>,
@@ -265,6 +268,19 @@ impl Cluster {
         !self.parameters.flush_async || forgot < (self.members.len() - 1) / 2
     }
 
+    /// How a process ends that read a page under a map which its disk cannot read. The next one knows of it.
+    fn met_lost_page(&self, member: &Member) -> Option<Ending> {
+        let BusError { file, offset, again } = member.machine.disk.take_bus_error()?;
+        let what = format!("byte {offset} of {}", file.display());
+        if again {
+            let name = &member.machine.name;
+            let what = format!("{name}: {what}");
+            self.findings.report("a page that cannot be read ends a process once", what);
+        }
+        let Ending { code, reason } = Ending::from(Fatal::PageUnreadable);
+        Some(Ending { code, reason: format!("{what}: {reason}") })
+    }
+
     fn end_process(&self, member: &Member) {
         if member.running() != Running::Down {
             Handle::current().kill(member.node);
@@ -414,6 +430,7 @@ impl Cluster {
         for number in 0..self.members.len() {
             self.resume(number);
             self.kill(number);
+            self.members[number].machine.disk.end_by_maps(false);
         }
         self.kill_name_server();
     }
@@ -442,7 +459,8 @@ async fn watch_processes(cluster: Arc<Cluster>) {
             }
             let failed = member.slot().failed.take();
             let fatal = member.machine.take_fatal().map(Ending::from);
-            let Some(ending) = fatal.or(failed) else { continue };
+            let met = cluster.met_lost_page(member);
+            let Some(ending) = fatal.or(failed).or(met) else { continue };
             let Ending { code, reason } = &ending;
             cluster.trace.tell(format_args!("{name} ended with code {code}: {reason}"));
             if !member.excused.lock().unwrap_or_else(PoisonError::into_inner).contains(code) {
@@ -521,7 +539,9 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
         .collect();
     let log_dirs = configs.iter().map(|config| config.store_path_dledger_commit_log.clone());
     let log_dirs = log_dirs.collect();
+    let root_dirs = configs.iter().map(|config| config.store_path_root_dir.clone()).collect();
     let memory = configs[0].memory_shares();
+    machine.fill(parameters.used_percent());
     let init = {
         let (machine, slot, stop) = (machine.clone(), Arc::clone(&slot), stop.clone());
         move || serve(machine.clone(), configs.clone(), Arc::clone(&slot), stop.subscribe())
@@ -533,6 +553,7 @@ fn start_member(parameters: &Arc<Parameters>, number: usize) -> Member {
         machine,
         node,
         log_dirs,
+        root_dirs,
         memory,
         running,
         slot,

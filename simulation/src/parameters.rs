@@ -11,6 +11,9 @@ use crate::dice::Dice;
 use crate::faults::Kind;
 use crate::machine::{Flaw, Pace};
 
+/// From this on old segments go whatever their age, and nothing is refused yet.
+const LEAN_USED_PERCENT: u8 = 87;
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
@@ -49,6 +52,9 @@ pub struct Parameters {
     pub flush_async: bool,
     /// Messages an hour old, by the leader's clock, are given up: when a clock jumps, many.
     pub retention: bool,
+    /// Disks are so full all the time that logs keep little more than their last segment: snapshots are taken
+    /// and sent often.
+    pub lean: bool,
     /// Longest message body.
     pub body_bytes_max: u64,
     /// Delays of the brokers' levels.
@@ -85,7 +91,13 @@ impl Parameters {
         let segment_bytes = dice.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]);
         let least_us = dice.pick(&[100, 500, 1_000]);
         // Drawn apart: everything else of a seed is the same either way.
-        let apart = [Kind::OlderCopy, Kind::Unreadable, Kind::UnreadableTail];
+        let apart = [
+            Kind::OlderCopy,
+            Kind::Unreadable,
+            Kind::UnreadableTail,
+            Kind::UnreadableDerived,
+            Kind::UnreadableSnapshot,
+        ];
         let others = Kind::ALL.iter().copied().filter(|kind| !apart.contains(kind));
         let mut faults = dice.some(&others.collect::<Vec<_>>());
         // Not where bits flip: together they could hit every copy of an entry.
@@ -95,6 +107,9 @@ impl Parameters {
         }
         if !bits_flip && Dice::of(seed, "tail").one_in(2) {
             faults.push(Kind::UnreadableTail);
+        }
+        if Dice::of(seed, "derived files").one_in(2) {
+            faults.push(Kind::UnreadableDerived);
         }
         if Dice::of(seed, "copies").one_in(3) {
             faults.push(Kind::OlderCopy);
@@ -112,7 +127,8 @@ impl Parameters {
             let of_all = matches!(kind, Kind::PowerAll | Kind::PowerAtCall);
             (!flush_async || !of_all) && (!keeps_all || !takes_copy)
         };
-        Parameters {
+        let lean = Dice::of(seed, "full disks").one_in(5) && !keeps_all;
+        let mut parameters = Parameters {
             seed,
             groups,
             members: fewer_members(dice.pick(&[3, 3, 3, 5])),
@@ -130,6 +146,7 @@ impl Parameters {
             buggify: !Dice::of(seed, "choices").one_in(3),
             flush_async,
             retention: dice.one_in(2) && !keeps_all,
+            lean,
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
             delay_levels_s: Dice::of(seed, "levels").pick(&[[1, 2, 3], [1, 4, 8]]),
             delayed_one_in: Dice::of(seed, "delayed").pick(&[0, 4, 20]),
@@ -143,7 +160,18 @@ impl Parameters {
             fault_pause_ms: dice.pick(&[500, 2_000, 5_000]),
             safety_seconds: shorter(dice.between(20, 60)),
             flaw: None,
+        };
+        let begins_later =
+            lean || parameters.retention || parameters.faults.contains(&Kind::FullDisk);
+        if begins_later && (lean || Dice::of(seed, "snapshots").one_in(2)) {
+            parameters.faults.push(Kind::UnreadableSnapshot);
         }
+        parameters
+    }
+
+    /// How full disks say they are when nothing is wrong.
+    pub fn used_percent(&self) -> u8 {
+        if self.lean { LEAN_USED_PERCENT } else { 0 }
     }
 
     /// Three members, calm, nothing goes wrong by itself: what a scenario begins with.
@@ -163,6 +191,7 @@ impl Parameters {
             buggify: false,
             flush_async: false,
             retention: false,
+            lean: false,
             delayed_one_in: 0,
             attempts_max: None,
             lockers: 0,
@@ -201,7 +230,11 @@ impl fmt::Display for Parameters {
             self.memory_budget_bytes >> 20,
             self.body_bytes_max,
             self.apply_lag_ms,
-            if self.retention { "one hour" } else { "off" },
+            match (self.lean, self.retention) {
+                (true, _) => "next to nothing",
+                (_, true) => "one hour",
+                _ => "off",
+            },
             self.delay_levels_s,
             self.delayed_one_in,
             self.attempts_max.map_or("never".to_owned(), |times| format!("{times} times")),

@@ -5,7 +5,9 @@
 //! of their directory; unsynced creations, renames and removals are each lost or kept. A sync that
 //! fails leaves its sectors clean and not durable, so that a later sync succeeds without them: what
 //! Linux does. A page may become unreadable, until all of it is written at once and that write reaches the
-//! medium; a write of a part of it has to read the rest first, and fails. Everything is counted in disk
+//! medium; a write of a part of it has to read the rest first, and fails. Who meets it under a map gets what the
+//! cache had, or, if asked for, ends: it leaves the note that a real process leaves, and whoever plays the
+//! process is told. Everything is counted in disk
 //! calls, so power can be cut at any of them, and the same calls with the same seed give the same disk.
 //!
 //! Invariant: it is never kinder than the contract of [`Disk`], and never breaks it unless told to.
@@ -24,6 +26,7 @@ use bytes::Bytes;
 
 use self::inode::Inode;
 use super::{Disk, DiskFile, DiskMap, Lane, PAGE_BYTES};
+use crate::noted::{LINE_TITLE, NOTE};
 
 const SECTOR_BYTES: usize = 512;
 const BLOCK_BYTES: usize = 4096;
@@ -120,9 +123,63 @@ struct World {
     /// Blocks that may be taken.
     capacity: Option<usize>,
     slices_alive: bool,
+    /// Who reads a lost page under a map ends.
+    maps_end: bool,
+    bus_error: Option<BusError>,
+    /// Inodes and blocks that ended a process since they were lost.
+    ended_by: BTreeSet<(u64, usize)>,
+}
+
+/// A page under a map could not be read, so the process that read it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusError {
+    /// The file.
+    pub file: PathBuf,
+    /// The page's first byte.
+    pub offset: u64,
+    /// The same page has ended a process before, and was not lost again since.
+    pub again: bool,
 }
 
 impl World {
+    /// Somebody reads bytes of a file under a map.
+    fn touch(&mut self, inode: u64, range: &Range<u64>) {
+        if !self.maps_end || self.bus_error.is_some() {
+            return;
+        }
+        let Some(block) = self.inodes[&inode].first_unreadable(range) else { return };
+        let path = self.names.iter().find(|(_, named)| **named == inode);
+        let Some(file) = path.map(|(path, _)| PathBuf::from(path)) else { return };
+        let offset = (block * BLOCK_BYTES) as u64;
+        let again = !self.ended_by.insert((inode, block));
+        self.leave_note(&file, offset);
+        self.bus_error = Some(BusError { file, offset, again });
+    }
+
+    /// What a process does that ends by a bus error; durable on return.
+    fn leave_note(&mut self, file: &Path, offset: u64) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("\n{LINE_TITLE} {offset} {BLOCK_BYTES} {name}\n");
+        let note = file.with_file_name(NOTE.to_string_lossy().as_ref());
+        let named = self.names.get(note.as_os_str()).copied();
+        let inode = named.unwrap_or_else(|| {
+            self.next_inode += 1;
+            self.inodes.insert(self.next_inode, Inode::default());
+            self.rename(Renaming::Create { path: note.clone(), inode: self.next_inode });
+            self.next_inode
+        });
+        let end = self.inodes[&inode].live.len();
+        self.file(inode).write(line.as_bytes(), end);
+        self.file(inode).sync();
+        self.sync_names(note.parent().unwrap_or(&note));
+    }
+
+    fn sync_names(&mut self, dir: &Path) {
+        for renaming in self.renamings.remove(dir).unwrap_or_default() {
+            renaming.apply(&mut self.durable_names);
+        }
+    }
+
     /// Every call passes here first. `true` means: do it, then the power goes.
     fn enter(&mut self, life: u64) -> io::Result<bool> {
         if self.powered_off || life != self.life {
@@ -311,14 +368,42 @@ impl SimDisk {
         world.power_off_at = None;
         world.fail_sync_at = None;
         world.fail_next_write = false;
+        world.bus_error = None;
+    }
+
+    /// Whether a process that reads a lost page under a map ends, from now on.
+    pub fn end_by_maps(&self, maps_end: bool) {
+        self.world().maps_end = maps_end;
+    }
+
+    /// What ends the present process, if it met a lost page.
+    pub fn take_bus_error(&self) -> Option<BusError> {
+        self.world().bus_error.take()
+    }
+
+    /// A copy of what this disk would hold if power went right now and took everything that it may.
+    pub fn medium(&self) -> SimDisk {
+        let copy = SimDisk::new();
+        {
+            let (world, mut other) = (self.world(), copy.world());
+            for (name, inode) in &world.durable_names {
+                let durable = world.inodes[inode].durable.clone();
+                let file = Inode { live: durable.clone(), durable, ..Inode::default() };
+                other.inodes.insert(*inode, file);
+                other.names.insert(name.clone(), *inode);
+                other.durable_names.insert(name.clone(), *inode);
+            }
+            other.next_inode = world.next_inode;
+        }
+        copy
     }
 
     /// Everything on the disk is gone, for good. Handles from before are dead.
     pub fn wipe(&self) {
         let mut world = self.world();
         let (life, calls, syncs) = (world.life + 1, world.calls, world.syncs);
-        let capacity = world.capacity;
-        *world = World { life, calls, syncs, capacity, ..World::default() };
+        let (capacity, maps_end) = (world.capacity, world.maps_end);
+        *world = World { life, calls, syncs, capacity, maps_end, ..World::default() };
     }
 
     /// Makes the `nth` file sync from now on fail: its bytes count as clean and are not durable.
@@ -391,6 +476,7 @@ impl SimDisk {
         }
         file.unreadable.insert(at / BLOCK_BYTES);
         file.rewritten.remove(&(at / BLOCK_BYTES));
+        world.ended_by.remove(&(inode, at / BLOCK_BYTES));
         true
     }
 
@@ -527,9 +613,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.now(|world| {
-            for renaming in world.renamings.remove(dir).unwrap_or_default() {
-                renaming.apply(&mut world.durable_names);
-            }
+            world.sync_names(dir);
             Ok(())
         })
     }
@@ -640,8 +724,9 @@ impl DiskMap for SimMap {
     }
 
     fn with<R>(&self, range: Range<u64>, look: impl FnOnce(&[u8]) -> R) -> R {
-        let world = self.disk.world();
+        let mut world = self.disk.world();
         assert_eq!(world.life, self.life, "a map does not survive its process");
+        world.touch(self.inode, &range);
         look(&world.inodes[&self.inode].live[range.start as usize..range.end as usize])
     }
 

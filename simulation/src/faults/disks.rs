@@ -55,7 +55,7 @@ impl Nemesis {
         self.cluster.trace.tell(format_args!("{name}'s disk is {used_percent} % full"));
         machine.fill(used_percent);
         self.wait_ms(long_ms).await;
-        machine.fill(0);
+        machine.fill(self.parameters.used_percent());
     }
 
     async fn no_space(&mut self, dice: &mut Dice, long_ms: u64) {

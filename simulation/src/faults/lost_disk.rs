@@ -46,12 +46,14 @@ impl Cluster {
 
     /// Notes who takes part like any other member, so that another may lose its disk.
     pub fn note_memories(&self) {
-        for member in self.members.iter().filter(|member| !member.machine.remembers_all()) {
+        let lacking = self.members.iter().enumerate();
+        for (number, member) in lacking.filter(|(_, member)| !member.machine.remembers_all()) {
             let machine = &member.machine;
             for group in (0..self.groups()).filter(|group| !machine.remembers(*group)) {
-                let whole = member.status(group).is_some_and(|status| {
-                    status.role != Role::Recovering && status.leader.is_some()
-                });
+                let whole = !self.lacks_head(number, group)
+                    && member.status(group).is_some_and(|status| {
+                        status.role != Role::Recovering && status.leader.is_some()
+                    });
                 if whole {
                     let name = cluster::group_name(group);
                     self.trace.note(format_args!("{} remembers {name}", machine.name));

@@ -3,6 +3,7 @@
 //! Invariant: every kind has a name that the command line prints and counts; a fault is counted when it
 //! strikes, not when it is planned.
 
+mod derived;
 mod disks;
 mod lost_disk;
 mod messages;
@@ -86,6 +87,10 @@ pub enum Kind {
     Unreadable,
     /// The end of a log cannot be read any more.
     UnreadableTail,
+    /// Indexes of extents, or a checkpoint, cannot be read any more.
+    UnreadableDerived,
+    /// The snapshot at which a log begins cannot be read any more.
+    UnreadableSnapshot,
     /// A machine's wall clock jumps.
     ClockJump,
     /// The name server is killed, and comes back empty.
@@ -132,6 +137,8 @@ impl Kind {
         Kind::Rebalance,
         Kind::Unreadable,
         Kind::UnreadableTail,
+        Kind::UnreadableDerived,
+        Kind::UnreadableSnapshot,
     ];
 
     /// Whether a machine loses what it had not synced.
@@ -175,6 +182,8 @@ impl Kind {
             Kind::BitRot => "bit-rot",
             Kind::Unreadable => "unreadable",
             Kind::UnreadableTail => "unreadable-tail",
+            Kind::UnreadableDerived => "unreadable-derived",
+            Kind::UnreadableSnapshot => "unreadable-snapshot",
             Kind::ClockJump => "clock-jump",
             Kind::NameServer => "name-server",
             Kind::Rebalance => "rebalance",

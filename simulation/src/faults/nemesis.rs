@@ -79,7 +79,7 @@ impl Nemesis {
         self.cluster.members[number].node
     }
 
-    fn any(&self, dice: &mut Dice) -> usize {
+    pub(super) fn any(&self, dice: &mut Dice) -> usize {
         dice.below(self.cluster.members.len())
     }
 
@@ -116,6 +116,8 @@ impl Nemesis {
                 | Kind::BitRot
                 | Kind::Unreadable
                 | Kind::UnreadableTail
+                | Kind::UnreadableDerived
+                | Kind::UnreadableSnapshot
                 | Kind::Rebalance
         );
         if !may_miss {
@@ -168,6 +170,9 @@ impl Nemesis {
             Kind::BitRot => self.rot(dice, long_ms).await,
             Kind::Unreadable => self.lose_pages(dice, long_ms).await,
             Kind::UnreadableTail => self.lose_tail(dice, long_ms).await,
+            Kind::UnreadableDerived | Kind::UnreadableSnapshot => {
+                self.lose_derived(kind, dice, long_ms).await
+            }
             Kind::ClockJump => self.jump(dice),
             Kind::NameServer => {
                 self.cluster.kill_name_server();
@@ -204,7 +209,7 @@ impl Nemesis {
     fn gives_up(&self) -> bool {
         let others = [Kind::FullDisk, Kind::LostDisk];
         let given_up = others.iter().any(|kind| self.parameters.faults.contains(kind));
-        given_up || self.parameters.retention
+        given_up || self.parameters.retention || self.parameters.lean
     }
 
     /// Pages of a log become unreadable, under a process or while there is none; or one that may hold the

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use raft_log::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use raft_log::fault::SimDisk;
-use raft_log::{Disk, PAGE_BYTES};
+use raft_log::{Disk, Fatal, PAGE_BYTES};
 
 use crate::cluster::Cluster;
 use crate::dice::Dice;
@@ -99,6 +99,7 @@ pub fn lose_pages(
         return false;
     }
     let start = dice.pick(&sealed);
+    member.excuse(&[Fatal::PageUnreadable.exit_code()]);
     for _ in 0..dice.between(1, 3) {
         let page = dice.between(0, pages(start) - 1);
         let name = &member.machine.name;

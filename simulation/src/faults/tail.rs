@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use raft_log::fault::SimDisk;
-use raft_log::{Disk, PAGE_BYTES};
+use raft_log::{Disk, Fatal, PAGE_BYTES};
 use tokio::time::{Instant, sleep};
 
 use super::Kind;
@@ -57,6 +57,7 @@ impl Cluster {
         ));
         let file = dir.join(format!("{start:020}"));
         assert!(disk.lose_page(&file, page * PAGE_BYTES), "the file is that long");
+        member.excuse(&[Fatal::PageUnreadable.exit_code()]);
         // What says how far the log was durable often goes with it.
         if dice.one_in(2) {
             disk.lose_page(&file, self.segment_bytes());

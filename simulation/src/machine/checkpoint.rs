@@ -1,10 +1,10 @@
 //! The checkpoint's home: a store that loses what it pleases when power goes.
 //!
-//! Invariant: it gives back some earlier save as a whole, or nothing, as the real one may; and a save
-//! by a process that has ended does nothing.
+//! Invariant: it gives back some earlier save as a whole, or nothing, as the real one may; nor does it take
+//! anything while it cannot be read; and a save by a process that has ended does nothing.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_log::LogIndex;
@@ -28,6 +28,8 @@ pub struct Home {
     /// Newest last.
     saved: Arc<Mutex<Vec<Content>>>,
     life: Arc<AtomicU64>,
+    /// The disk cannot read it any more.
+    unreadable: Arc<AtomicBool>,
 }
 
 impl Home {
@@ -48,6 +50,12 @@ impl Home {
     /// Everything is gone.
     pub fn lose(&self) {
         self.saved().clear();
+        self.unreadable.store(false, Ordering::Relaxed);
+    }
+
+    /// Pages of it cannot be read any more, until it is begun anew.
+    pub fn lose_pages(&self) {
+        self.unreadable.store(true, Ordering::Relaxed);
     }
 
     /// What is kept at present, for [`Home::put_back`].
@@ -78,12 +86,16 @@ impl SimCheckpoint {
     fn alive(&self) -> bool {
         self.home.life.load(Ordering::Relaxed) == self.life
     }
+
+    fn is_readable(&self) -> bool {
+        !self.home.unreadable.load(Ordering::Relaxed)
+    }
 }
 
 impl CheckpointStore for SimCheckpoint {
     fn load(&mut self) -> Option<Checkpoint> {
         let saved = self.home.saved();
-        let (applied, entries) = saved.last()?;
+        let (applied, entries) = saved.last().filter(|_| self.is_readable())?;
         let entries = entries.iter().map(|(key, value)| (key.clone(), value.clone()));
         Some(Checkpoint { applied: *applied, entries: entries.collect() })
     }
@@ -91,6 +103,10 @@ impl CheckpointStore for SimCheckpoint {
     fn save(&mut self, changes: &[Change], applied: LogIndex) -> Result<(), StoreError> {
         if !self.alive() {
             return Ok(());
+        }
+        if !self.is_readable() {
+            let (name, message) = ("checkpoint".to_owned(), "a page cannot be read".to_owned());
+            return Err(StoreError::File { name, message });
         }
         let mut saved = self.home.saved();
         let mut entries = saved.last().map(|(_, entries)| entries.clone()).unwrap_or_default();
@@ -109,7 +125,7 @@ impl CheckpointStore for SimCheckpoint {
 
     fn wipe(&mut self) -> Result<(), StoreError> {
         if self.alive() {
-            self.home.saved().clear();
+            self.home.lose();
         }
         Ok(())
     }

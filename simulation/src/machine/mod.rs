@@ -79,9 +79,11 @@ impl Machine {
         answers_unsynced: bool,
         flaw: Option<Flaw>,
     ) -> Machine {
+        let disk = SimDisk::new();
+        disk.end_by_maps(true);
         Machine {
             name: name.to_owned(),
-            disk: SimDisk::new(),
+            disk,
             pace: Pacemaker::new(pace, Dice::of(seed, &format!("disk of {name}"))),
             checkpoints: Arc::default(),
             checkpoint_interval_bytes,
@@ -151,6 +153,13 @@ impl Machine {
     /// Its disk does not hold all votes of its member of a group any more.
     pub fn forgot(&self, group: usize) {
         self.memories()[group] = Memory::Nothing;
+    }
+
+    /// The disk cannot read the checkpoint of the broker in that directory any more. False when there is none.
+    pub fn lose_checkpoint(&self, root: &Path) -> bool {
+        let homes = self.checkpoints();
+        let home = homes.get(&root.join("checkpoint"));
+        home.inspect(|home| home.lose_pages()).is_some()
     }
 
     /// A copy of all that is on its disk, as after the end of its process.

@@ -90,7 +90,8 @@ impl Inspector {
 
     /// Waits until what disks lost on the way has been met and mended, as long as that may take.
     pub(super) async fn until_mended(&self, world: &World) {
-        let disks_lose = [Kind::BitRot, Kind::Unreadable];
+        let disks_lose =
+            [Kind::BitRot, Kind::Unreadable, Kind::UnreadableDerived, Kind::UnreadableSnapshot];
         if !world.parameters.faults.iter().any(|kind| disks_lose.contains(kind)) {
             return;
         }
@@ -99,8 +100,13 @@ impl Inspector {
                 (0..world.parameters.groups).filter_map(|group| member.live(group))
             })
         };
+        let lacks_head = || {
+            let groups = world.parameters.groups;
+            (0..world.cluster.members.len())
+                .any(|number| (0..groups).any(|group| world.cluster.lacks_head(number, group)))
+        };
         let end = world.trace.elapsed() + MENDED_WITHIN;
-        while lives().any(|live| derived_files::is_being_mended(&live.view))
+        while (lives().any(|live| derived_files::is_being_mended(&live.view)) || lacks_head())
             && world.trace.elapsed() < end
         {
             sleep(MENDING_LOOK).await;

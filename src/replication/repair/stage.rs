@@ -62,6 +62,12 @@ pub async fn open_log<D: Disk>(
                 options.listen = Listen::Bound(listener);
                 return Ok(log);
             }
+            #[cfg(madsim)]
+            Opened::Headless(log)
+                if crate::mistake::made(crate::mistake::Mistake::EndsWithoutSnapshot) =>
+            {
+                return Err(log.error().into());
+            }
             Opened::Headless(log) => stage.find_head(&listener, Arc::new(log)).await?,
             Opened::Damaged(log) => stage.repair(&listener, log).await?,
         };

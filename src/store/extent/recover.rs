@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use raft_log::{LogIndex, Position};
 
 use super::file::ExtentFile;
+use super::open::OpenExtent;
 use super::set::{Extents, ExtentsOptions, Kept};
 use crate::store::StoreError;
 use crate::store::log::CommittedLog;
@@ -48,7 +49,7 @@ impl Extents {
             if let Some(file) = files.remove(&number) {
                 extents.add_closed(number, Kept::File(Arc::new(file)));
             } else {
-                let index = Arc::new(extents.index_stretch(number)?);
+                let index = Arc::new(extents.index_of_missing(number)?);
                 let extent = extents.add_closed(number, Kept::Memory(Arc::clone(&index)));
                 extents.seal(extent, index);
                 recovered.rebuilt += 1;
@@ -56,6 +57,14 @@ impl Extents {
         }
         *extents.open.write() = extents.index_stretch(open_number)?;
         Ok((extents, recovered))
+    }
+
+    fn index_of_missing(&self, number: u64) -> Result<OpenExtent, StoreError> {
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::LeavesIndexesEmpty) {
+            return Ok(OpenExtent::new(number, self.extent_bytes));
+        }
+        self.index_stretch(number)
     }
 
     /// Last byte of an entry; none when the log does not have it, that is, before its start.

@@ -3,6 +3,7 @@
 //! Invariant: the medium changes by a sync, and by a loss of power that keeps some of the cache.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::{BLOCK_BYTES, Dice, Loss, SECTOR_BYTES};
 
@@ -25,6 +26,13 @@ impl Inode {
     pub(super) fn is_unreadable(&self, offset: usize, bytes: usize) -> bool {
         let blocks = offset / BLOCK_BYTES..(offset + bytes).div_ceil(BLOCK_BYTES);
         self.unreadable.range(blocks).any(|block| !self.rewritten.contains(block))
+    }
+
+    /// The first block with one of these bytes that can neither be read nor found in the cache.
+    pub(super) fn first_unreadable(&self, range: &Range<u64>) -> Option<usize> {
+        let (begin, end) = (range.start as usize, range.end as usize);
+        let mut blocks = self.unreadable.range(begin / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES));
+        blocks.find(|block| !self.rewritten.contains(block)).copied()
     }
 
     /// Whether a write of these bytes would have to read an unreadable block first.
