@@ -311,6 +311,7 @@ impl Cluster {
             return;
         }
         self.trace.tell(format_args!("{} starts again", member.machine.name));
+        member.machine.process_starts();
         member.set_running(Running::Up);
         Handle::current().restart(member.node);
     }

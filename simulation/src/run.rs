@@ -295,7 +295,6 @@ impl World {
         let members = self.cluster.members.iter();
         let logs = members.map(|member| (member.machine.clone(), member.log_dirs[group].clone()));
         QuorumDurable::new(
-            group,
             logs.collect(),
             self.parameters.segment_bytes,
             self.parameters.body_bytes_max,

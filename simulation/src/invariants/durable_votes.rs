@@ -2,7 +2,7 @@
 //!
 //! Looked up when a leader is first seen and now and again, in what each simulated disk would keep if
 //! power went right then. A voter may have moved on to a later term since, but never back: else it could
-//! vote twice.
+//! vote twice. Of one that lost its disk, or the votes on it, what it had given before counts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,6 @@ impl DurableVotes {
     /// logs.
     pub fn seen<'a>(
         &mut self,
-        group: usize,
         status: &ReplicaStatus,
         disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
         findings: &Findings,
@@ -44,7 +43,7 @@ impl DurableVotes {
         }
         let count = self.seen.entry((status.member, status.term.0)).or_default();
         if count.is_multiple_of(AGAIN_AFTER) {
-            check(group, status, disks, findings);
+            check(status, disks, findings);
         }
         *count += 1;
     }
@@ -52,18 +51,15 @@ impl DurableVotes {
 
 /// Looks at the disks of all members for the votes that made one of them leader.
 fn check<'a>(
-    group: usize,
     status: &ReplicaStatus,
     disks: impl ExactSizeIterator<Item = (&'a Machine, &'a Path)>,
     findings: &Findings,
 ) {
     let quorum = disks.len() / 2 + 1;
-    let promised: Vec<Option<(u64, u64)>> =
-        disks.map(|(machine, dir)| vote(group, machine, dir)).collect();
+    let promised: Vec<Vec<(u64, u64)>> =
+        disks.map(|(machine, dir)| promised(machine, dir)).collect();
     let (leader, term) = (status.member, status.term.0);
-    let bound = promised.iter().flatten();
-    let binds = |vote: u64| vote == leader || vote == NOBODY;
-    let bound = bound.filter(|(at, vote)| *at > term || (*at == term && binds(*vote))).count();
+    let bound = promised.iter().filter(|promised| is_bound(promised, leader, term)).count();
     if bound < quorum {
         let what = format!(
             "{leader} leads in term {term}, and {bound} of {quorum} are bound by it; (term, vote) on \
@@ -73,14 +69,20 @@ fn check<'a>(
     }
 }
 
-/// Term and vote that bind a machine's member. One whose disk was lost votes for nobody until it knows
-/// more.
-fn vote(group: usize, machine: &Machine, dir: &Path) -> Option<(u64, u64)> {
-    if machine.remembers_votes(group) {
-        durable(&machine.disk, dir)
-    } else {
-        Some((u64::MAX, NOBODY))
+/// Term and vote on a machine's disk, and on what it was before it lost them.
+fn promised(machine: &Machine, dir: &Path) -> Vec<(u64, u64)> {
+    machine.disks().iter().filter_map(|disk| durable(disk, dir)).collect()
+}
+
+/// Whether a member that promised this voted for the leader of a term, or can vote in it no more. What it
+/// forgot counts before what it may not promise any more because it forgot.
+fn is_bound(promised: &[(u64, u64)], leader: u64, term: u64) -> bool {
+    let mut given =
+        promised.iter().filter(|(at, vote)| *at == term && *vote != 0 && *vote != NOBODY);
+    if let Some((_, vote)) = given.next() {
+        return *vote == leader;
     }
+    promised.iter().any(|(at, vote)| *at > term || (*at == term && *vote == NOBODY))
 }
 
 /// Term and vote that a disk would keep.

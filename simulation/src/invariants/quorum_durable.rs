@@ -26,7 +26,6 @@ pub struct QuorumDurable {
 }
 
 struct Inner {
-    group: usize,
     /// Each member's machine and the directory of its log.
     logs: Vec<(Machine, PathBuf)>,
     segment_bytes: u64,
@@ -37,13 +36,12 @@ struct Inner {
 impl QuorumDurable {
     /// Over the logs of a group's members.
     pub fn new(
-        group: usize,
         logs: Vec<(Machine, PathBuf)>,
         segment_bytes: u64,
         body_bytes_max: u64,
         findings: Findings,
     ) -> QuorumDurable {
-        let inner = Inner { group, logs, segment_bytes, body_bytes_max, findings };
+        let inner = Inner { logs, segment_bytes, body_bytes_max, findings };
         QuorumDurable { inner: Arc::new(inner) }
     }
 
@@ -59,10 +57,10 @@ impl QuorumDurable {
     }
 
     fn check(&self, message: u64, position: i64) {
-        let Inner { group, logs, findings, .. } = &*self.inner;
-        // A disk that was lost a moment ago may have been one of those that counted.
+        let Inner { logs, findings, .. } = &*self.inner;
+        // A disk that was lost a moment ago counts if it was one of those that had it.
         let holders = logs.iter().filter(|(machine, dir)| {
-            !machine.remembers(*group) || self.holds(&machine.disk, dir, message, position)
+            machine.disks().iter().any(|disk| self.holds(disk, dir, message, position))
         });
         let quorum = logs.len() / 2 + 1;
         let holders = holders.take(quorum).count();

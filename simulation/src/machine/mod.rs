@@ -56,6 +56,9 @@ pub struct Machine {
     fatal: Arc<Mutex<Option<Fatal>>>,
     /// By group; nothing at first.
     memories: Arc<Mutex<Vec<Memory>>>,
+    /// What its medium held each time that it lost something of what it may have promised, until it remembers
+    /// everything again.
+    lost: Arc<Mutex<Vec<SimDisk>>>,
 }
 
 /// How much of what its member promised to a group a machine's disk holds.
@@ -95,6 +98,7 @@ impl Machine {
             answers_unsynced,
             fatal: Arc::default(),
             memories: Arc::new(Mutex::new(vec![Memory::Nothing; groups])),
+            lost: Arc::default(),
         }
     }
 
@@ -110,6 +114,31 @@ impl Machine {
 
     fn memories(&self) -> MutexGuard<'_, Vec<Memory>> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<SimDisk>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what the medium holds now, because some of it is about to be lost.
+    fn note_loss(&self) {
+        let medium = self.disk.medium();
+        self.lost().push(medium);
+    }
+
+    /// Its disk, and what that held each time before it lost something that it may have promised and has not
+    /// got back yet.
+    pub fn disks(&self) -> Vec<SimDisk> {
+        let mut disks = vec![self.disk.clone()];
+        disks.extend(self.lost().iter().cloned());
+        disks
+    }
+
+    /// Its process starts. One that lacks something may give up the rest of it.
+    pub fn process_starts(&self) {
+        if !self.remembers_all() {
+            self.note_loss();
+        }
     }
 
     fn foreign(&self) -> MutexGuard<'_, Option<SimDisk>> {
@@ -142,6 +171,7 @@ impl Machine {
 
     /// Its disk, and all that was on it, is gone; there is an empty one in its place.
     pub fn lose_disk(&self) {
+        self.note_loss();
         for home in self.checkpoints().values() {
             home.process_ended();
             home.lose();
@@ -152,6 +182,7 @@ impl Machine {
 
     /// Its disk does not hold all votes of its member of a group any more.
     pub fn forgot(&self, group: usize) {
+        self.note_loss();
         self.memories()[group] = Memory::Nothing;
     }
 
@@ -172,6 +203,7 @@ impl Machine {
 
     /// An earlier copy of its disk is in the place of the newest.
     pub fn restore(&self, backup: &Backup) {
+        self.note_loss();
         for (dir, home) in &*self.checkpoints() {
             home.process_ended();
             match backup.checkpoints.get(dir) {
@@ -186,16 +218,14 @@ impl Machine {
     /// Its member of a group was seen to take part like any other.
     pub fn remembered(&self, group: usize) {
         self.memories()[group] = Memory::All;
+        if self.remembers_all() {
+            self.lost().clear();
+        }
     }
 
     /// Whether its disk holds all that its member of a group ever promised.
     pub fn remembers(&self, group: usize) -> bool {
         self.memories()[group] == Memory::All
-    }
-
-    /// Whether it holds all votes of that member.
-    pub fn remembers_votes(&self, group: usize) -> bool {
-        self.memories()[group] >= Memory::Votes
     }
 
     /// Whether it holds everything, for all groups.

@@ -219,7 +219,7 @@ impl Group {
             not_mistaken::seen(&member.machine, group, &status, findings);
             let disks = cluster.members.iter();
             let disks = disks.map(|member| (&member.machine, member.log_dirs[group].as_path()));
-            self.durable_votes.seen(group, &status, disks, findings);
+            self.durable_votes.seen(&status, disks, findings);
             let place = (status.term.0, status.leader, status.serving);
             if self.noted.insert(number, place) != Some(place) {
                 let group = cluster::group_name(group);
