@@ -182,6 +182,8 @@ pub struct Cluster {
     pub findings: Findings,
     parameters: Arc<Parameters>,
     name_server_up: AtomicBool,
+    /// Nobody has power, so no process is started again by itself.
+    dark: AtomicBool,
 }
 
 impl Cluster {
@@ -212,6 +214,7 @@ impl Cluster {
             findings,
             parameters,
             name_server_up,
+            dark: AtomicBool::new(false),
         });
         tokio::spawn(watch_processes(Arc::clone(&cluster)));
         cluster
@@ -302,6 +305,11 @@ impl Cluster {
             member.doomed.store(true, Ordering::Relaxed);
             member.machine.disk.power_off_at_call(calls);
         }
+    }
+
+    /// From now on no process is started again but when it is asked for, or as usual.
+    pub fn keep_dark(&self, dark: bool) {
+        self.dark.store(dark, Ordering::Relaxed);
     }
 
     /// Starts the process of a member that is down.
@@ -478,7 +486,9 @@ fn revive(cluster: &Arc<Cluster>, number: usize) {
     let cluster = Arc::clone(cluster);
     tokio::spawn(async move {
         sleep(REVIVAL).await;
-        cluster.start_again(number);
+        if !cluster.dark.load(Ordering::Relaxed) {
+            cluster.start_again(number);
+        }
     });
 }
 

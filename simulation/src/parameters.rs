@@ -48,8 +48,10 @@ pub struct Parameters {
     /// The broker is made to choose what it usually would not.
     pub buggify: bool,
     /// Sends are answered before they are on disks: nothing is lost unless the power of a majority goes
-    /// at once, which then it does not.
+    /// at once, which then it does at most in the end.
     pub flush_async: bool,
+    /// In the end the power of all goes at once, with what only their caches had.
+    pub ends_dark: bool,
     /// Messages an hour old, by the leader's clock, are given up: when a clock jumps, many.
     pub retention: bool,
     /// Disks are so full all the time that logs keep little more than their last segment: snapshots are taken
@@ -122,9 +124,12 @@ impl Parameters {
         // Bits flip where every member keeps everything, which few seeds draw by themselves.
         let keeps_all = (faults.contains(&Kind::BitRot) && Dice::of(seed, "rot").one_in(4))
             || (faults.contains(&Kind::Unreadable) && Dice::of(seed, "pages kept").one_in(2));
+        let of_all = |kind: &Kind| matches!(kind, Kind::PowerAll | Kind::PowerAtCall);
+        let may_end_dark = flush_async && faults.iter().any(of_all);
+        let ends_dark = may_end_dark && !Dice::of(seed, "dark").one_in(4);
         let survived = |kind: &Kind| {
             let takes_copy = matches!(kind, Kind::FullDisk | Kind::LostDisk | Kind::OlderCopy);
-            let of_all = matches!(kind, Kind::PowerAll | Kind::PowerAtCall);
+            let of_all = of_all(kind);
             (!flush_async || !of_all) && (!keeps_all || !takes_copy)
         };
         let lean = Dice::of(seed, "full disks").one_in(5) && !keeps_all;
@@ -145,6 +150,7 @@ impl Parameters {
             apply_lag_ms: dice.pick(&[0, 0, 20, 300]),
             buggify: !Dice::of(seed, "choices").one_in(3),
             flush_async,
+            ends_dark,
             retention: dice.one_in(2) && !keeps_all,
             lean,
             body_bytes_max: dice.pick(&[64, 256, 1 << 10, 4 << 10]),
@@ -190,6 +196,7 @@ impl Parameters {
             faults: Vec::new(),
             buggify: false,
             flush_async: false,
+            ends_dark: false,
             retention: false,
             lean: false,
             delayed_one_in: 0,
@@ -217,7 +224,11 @@ impl fmt::Display for Parameters {
             self.groups,
             self.members,
             if self.buggify { "odd" } else { "usual" },
-            if self.flush_async { "later" } else { "first" },
+            match (self.flush_async, self.ends_dark) {
+                (true, true) => "later and dark in the end",
+                (true, false) => "later",
+                _ => "first",
+            },
             self.producers,
             self.consumers,
             self.queues,

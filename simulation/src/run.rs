@@ -3,6 +3,7 @@
 //! Invariant: a run ends. Either everything that was asked of the cluster came true within its bounds,
 //! or there is a finding that says what did not.
 
+mod dark;
 mod inspect;
 mod liveness;
 
@@ -155,7 +156,10 @@ async fn whole(
         Plan::Scenario(scenario) => (scenario.play)(world.stage()).await,
     }
     let mut took = Took::default();
-    if world.findings.is_empty() {
+    let mut left = None;
+    if world.findings.is_empty() && world.parameters.ends_dark {
+        left = world.all_power_goes(&inspector, &mut took).await;
+    } else if world.findings.is_empty() {
         world.liveness_phase(&mut took).await;
     }
     if world.findings.is_empty() {
@@ -168,7 +172,7 @@ async fn whole(
     world.consumers.end();
     // Whatever was killed is dropped before the disks are looked at.
     sleep(Duration::from_millis(1)).await;
-    inspector.examine(&world);
+    inspector.examine(&world, left.as_ref());
     Report { took, record, ..world.report(simulated, &inspector) }
 }
 
@@ -352,6 +356,14 @@ impl World {
             return;
         }
         (0..members).for_each(|number| self.cluster.start_again(number));
+        if self.stop_producers().await.is_some() {
+            // What is missing is reported.
+            let _ = liveness::settles(self, took).await;
+        }
+    }
+
+    /// None when one does not come back, which is reported.
+    async fn stop_producers(&mut self) -> Option<()> {
         self.stop_producing.send_replace(true);
         let producing = std::mem::take(&mut self.producing);
         let all = async {
@@ -362,10 +374,9 @@ impl World {
         };
         if timeout(PRODUCERS_STOP, all).await.is_err() {
             self.findings.report("calls return", "a producer does not come back".to_owned());
-            return;
+            return None;
         }
-        // What is missing is reported.
-        let _ = liveness::settles(self, took).await;
+        Some(())
     }
 
     fn report(&self, simulated: Duration, inspector: &Inspector) -> Report {

@@ -133,6 +133,14 @@ impl EqualLogs {
         self.entries.len() as u64
     }
 
+    /// What is behind an index need not be the same any more: all that held it is gone. Where the log ended
+    /// there.
+    pub fn give_up_behind(&mut self, index: u64) -> i64 {
+        self.entries.truncate(usize::try_from(index).unwrap_or(usize::MAX));
+        let end = self.entries.last().map_or(0, |last| last.end().0);
+        i64::try_from(end).unwrap_or(i64::MAX)
+    }
+
     /// Compares the log on a stopped member's disk; returns its last index.
     pub fn on_disk(
         &mut self,

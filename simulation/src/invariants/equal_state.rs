@@ -25,6 +25,11 @@ impl EqualState {
         }
     }
 
+    /// What is behind an index was given up, and may come to be another state.
+    pub fn give_up_behind(&mut self, index: u64) {
+        self.digests.retain(|applied, _| *applied <= index);
+    }
+
     /// What members had at an index, if one was looked at there.
     pub fn digest(&self, applied: u64) -> Option<u32> {
         self.digests.get(&applied).map(|(_, digest)| *digest)

@@ -13,6 +13,7 @@ use raftmq::state::State;
 use tokio::time::sleep;
 
 use super::World;
+use super::dark::Left;
 use crate::cluster::{self, Cluster};
 use crate::faults::Kind;
 use crate::history::Queue;
@@ -41,17 +42,17 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What was seen of one group.
 #[derive(Default)]
-struct Group {
+pub(super) struct Group {
     one_leader: OneLeader,
     durable_votes: DurableVotes,
-    equal_state: EqualState,
-    equal_logs: EqualLogs,
+    pub(super) equal_state: EqualState,
+    pub(super) equal_logs: EqualLogs,
     /// Last status of each member that was noted.
     noted: BTreeMap<usize, (u64, Option<u64>, bool)>,
 }
 
-struct Seen {
-    groups: Vec<Group>,
+pub(super) struct Seen {
+    pub(super) groups: Vec<Group>,
     newest_registration: NewestRegistration,
 }
 
@@ -77,7 +78,7 @@ impl Inspector {
         Inspector { seen }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +135,10 @@ impl Inspector {
     }
 
     /// Takes the disks of stopped members apart, and judges what clients were told.
-    pub(super) fn examine(&self, world: &World) {
+    pub(super) fn examine(&self, world: &World, left: Option<&Left>) {
+        if world.parameters.ends_dark {
+            return self.examine_left(world, left);
+        }
         let mut seen = self.seen();
         let (mut placed, mut given_up) = (Vec::new(), Vec::new());
         let mut progress = BTreeMap::new();
@@ -170,6 +174,20 @@ impl Inspector {
         }
         for (number, group) in seen.groups.iter_mut().enumerate() {
             group.is_kept(number, world);
+        }
+    }
+}
+
+impl Inspector {
+    /// The same after all power went, when clients may have been told what is given up.
+    fn examine_left(&self, world: &World, left: Option<&Left>) {
+        for (number, group) in self.seen().groups.iter_mut().enumerate() {
+            group.on_disks(number, world, READABLE);
+            let digest = |index| group.equal_state.digest(index);
+            let (stored, given_up, _) = group.equal_logs.rebuild(digest, &world.findings);
+            if let Some(left) = left {
+                world.judge_left(left, number, &stored, given_up);
+            }
         }
     }
 }
@@ -265,7 +283,7 @@ fn placed_in(group: usize, stored: &[Stored], world: &World) -> Vec<Placed> {
 }
 
 impl Seen {
-    fn look(&mut self, cluster: &Cluster, findings: &Findings) {
+    pub(super) fn look(&mut self, cluster: &Cluster, findings: &Findings) {
         cluster.note_memories();
         for ((node, group), entry) in raftmq::observe::take_applied() {
             let logs = &mut self.group(&group).equal_logs;

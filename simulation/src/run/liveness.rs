@@ -23,7 +23,7 @@ const ACKNOWLEDGES: &str = "a leader acknowledges sends";
 const DRAINS: &str = "consumers are given everything";
 const COMES: &str = "what is delayed comes when it is due";
 const CONVERGES: &str = "members converge";
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// The simulated network's longest pause before it tries again.
 const NETWORK_RETRY: Duration = Duration::from_secs(10);
 /// Longer than a member takes to publish its numbers.
@@ -129,6 +129,11 @@ pub(super) async fn settles(world: &World, took: &mut Took) -> Option<()> {
     // No more offsets are committed when consumers are gone.
     world.consumers.end();
     Handle::current().kill(world.cluster.operator);
+    converges_all(world, took).await
+}
+
+/// Members come to rest at one index.
+pub(super) async fn converges_all(world: &World, took: &mut Took) -> Option<()> {
     // A status tells its numbers a tick late.
     sleep(STATUS_DELAY).await;
     took.convergence = converges(world).await?;
@@ -260,7 +265,7 @@ fn undelivered(world: &World, with_delayed: bool) -> usize {
 }
 
 /// Where each member stands.
-fn describe(world: &World) -> String {
+pub(super) fn describe(world: &World) -> String {
     let one = |member: &Member, group: usize| {
         let name = format!("{}'s {}", member.machine.name, cluster::group_name(group));
         match (member.running(), member.status(group)) {
