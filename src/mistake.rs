@@ -56,6 +56,10 @@ pub enum Mistake {
     FreesUnseenHolders,
     /// What a group commits undoes a reset that stands.
     CommitsUndoResets,
+    /// A message wanted later is passed over where messages are consumed in order.
+    PassesOverWaiting,
+    /// What was fetched counts as consumed before it is polled.
+    CountsUnpolled,
     /// The newest entries stay in memory, however many they are.
     KeepsWholeTail,
 }

@@ -239,6 +239,13 @@ impl Cluster {
         serving.max().map(|(_, number)| number)
     }
 
+    /// Below which position retention has given up a group's log, as far as anybody has heard.
+    pub fn given_up(&self, group: usize) -> i64 {
+        let lives = self.members.iter().filter_map(|member| member.live(group));
+        let most = lives.map(|live| live.view.min_position().0).max();
+        most.and_then(|position| i64::try_from(position).ok()).unwrap_or(0)
+    }
+
     /// Members whose process runs.
     pub fn up(&self) -> Vec<usize> {
         let up = |number: &usize| self.members[*number].running() == Running::Up;

@@ -67,6 +67,10 @@ pub struct Parameters {
     pub attempts_max: Option<i32>,
     /// Clients of each group that lock its queues.
     pub lockers: usize,
+    /// Client processes that consume in order, all of one group.
+    pub in_order: usize,
+    /// Client processes that are polled, all of one group.
+    pub polled: usize,
     /// Operators set groups back now and then.
     pub resets: bool,
     /// Longest pause of a producer between two sends.
@@ -158,6 +162,8 @@ impl Parameters {
             delayed_one_in: Dice::of(seed, "delayed").pick(&[0, 4, 20]),
             attempts_max: Dice::of(seed, "attempts").pick(&[None, Some(1), Some(3)]),
             lockers: Dice::of(seed, "lockers").pick(&[0, 2, 3]),
+            in_order: Dice::of(seed, "in order").pick(&[0, 0, 1, 2]),
+            polled: Dice::of(seed, "lite pull").pick(&[0, 0, 1, 2]),
             resets: Dice::of(seed, "resets").one_in(2),
             send_pause_ms: dice.pick(&[5, 20, 50]),
             network_ms: dice.pick(&[(1, 2), (1, 5), (1, 20)]),
@@ -202,6 +208,8 @@ impl Parameters {
             delayed_one_in: 0,
             attempts_max: None,
             lockers: 0,
+            in_order: 0,
+            polled: 0,
             resets: false,
             apply_lag_ms: 0,
             ..Parameters::of(seed)
@@ -217,7 +225,7 @@ impl fmt::Display for Parameters {
             "seed {}: {} groups, {} members, choices {}, flush {}, {} producers, {} consumers, {} queues; \
              election {} ms, heartbeat {} ms; segment {} KiB, extent {} KiB, entry {} KiB, checkpoint {} KiB, \
              memory {} MiB, body up to {} B, apply lag up to {} ms, retention {}; \
-             delays {:?} s, delayed one in {}, sent back {}, {} lockers, resets {}; \
+             delays {:?} s, delayed one in {}, sent back {}, {} lockers, {} in order, {} polled, resets {}; \
              send pause up to {} ms, network {}-{} ms, disk {}-{} us; {} s of faults up to {} ms \
              apart: {}",
             self.seed,
@@ -250,6 +258,8 @@ impl fmt::Display for Parameters {
             self.delayed_one_in,
             self.attempts_max.map_or("never".to_owned(), |times| format!("{times} times")),
             self.lockers,
+            self.in_order,
+            self.polled,
             if self.resets { "some" } else { "none" },
             self.send_pause_ms,
             self.network_ms.0,

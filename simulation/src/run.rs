@@ -20,6 +20,7 @@ use crate::dice::Dice;
 use crate::faults::{self, Counts, Kind};
 use crate::history::{History, Outcome};
 use crate::invariants::kept_topics::KeptTopics;
+use crate::invariants::no_gap::NoGap;
 use crate::invariants::one_holder::OneHolder;
 use crate::invariants::quorum_durable::QuorumDurable;
 use crate::invariants::{Finding, Findings};
@@ -30,8 +31,8 @@ use crate::scenarios::Scenario;
 use crate::sweep::CHOICE;
 use crate::trace::{Telling, Trace};
 use crate::workload::{
-    Consume, Consumers, KeepBooks, Lock, Operate, Produce, keep_books, lock_queues, operate,
-    produce,
+    Consume, Consumers, GivenUp, KeepBooks, Kind as ConsumerKind, Lock, Operate, Produce, SetBack,
+    keep_books, lock_queues, operate, produce, set_back,
 };
 use inspect::Inspector;
 pub use liveness::Took;
@@ -123,6 +124,7 @@ struct World {
     history: History,
     /// By group.
     topics: Vec<KeptTopics>,
+    no_gap: NoGap,
     counts: Counts,
     cluster: Arc<Cluster>,
     producers: Vec<NodeId>,
@@ -197,16 +199,27 @@ impl World {
         };
         let producers: Vec<NodeId> =
             (0..parameters.producers).map(|number| client("producer", 2, number)).collect();
+        let kinds = [
+            vec![ConsumerKind::Concurrent; parameters.consumers],
+            vec![ConsumerKind::InOrder; parameters.in_order],
+            vec![ConsumerKind::Polled; parameters.polled],
+        ]
+        .concat();
         let consuming: Vec<NodeId> =
-            (0..parameters.consumers).map(|number| client("consumer", 3, number)).collect();
+            (0..kinds.len()).map(|number| client("consumer", 3, number)).collect();
         let findings = Findings::default();
         let topics = (0..parameters.groups).map(|_| KeptTopics::default()).collect();
         let clients = [producers.clone(), consuming.clone()].concat();
         let cluster =
             Cluster::start(Arc::clone(&parameters), &clients, trace.clone(), findings.clone());
         let history = History::default();
+        let (no_gap, members) = (NoGap::default(), Arc::clone(&cluster));
+        let given_up: GivenUp = Arc::new(move |group| members.given_up(group));
         let consumers = Consumers::new(&consuming, |number| Consume {
             number,
+            kind: kinds[number],
+            no_gap: no_gap.clone(),
+            given_up: Arc::clone(&given_up),
             parameters: Arc::clone(&parameters),
             name_server: NAME_SERVER.to_owned(),
             history: history.clone(),
@@ -219,6 +232,7 @@ impl World {
             findings,
             history,
             topics,
+            no_gap,
             counts: Counts::default(),
             cluster,
             producers,
@@ -272,6 +286,17 @@ impl World {
                 topics: self.topics[group].clone(),
             };
             drop(operator.spawn(operate(with)));
+            let set_back_at_work = self.parameters.in_order + self.parameters.polled > 0;
+            if self.parameters.resets && set_back_at_work {
+                let with = SetBack {
+                    parameters: Arc::clone(&self.parameters),
+                    group,
+                    trace: self.trace.clone(),
+                    history: self.history.clone(),
+                    no_gap: self.no_gap.clone(),
+                };
+                drop(operator.spawn(set_back(with)));
+            }
         }
         self.start_lockers(&operator);
     }

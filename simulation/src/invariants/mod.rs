@@ -13,6 +13,7 @@ pub mod honest_progress;
 pub mod kept_progress;
 pub mod kept_topics;
 pub mod newest_registration;
+pub mod no_gap;
 pub mod not_mistaken;
 pub mod one_holder;
 pub mod one_leader;

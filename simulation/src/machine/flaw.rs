@@ -92,6 +92,8 @@ impl Flaw {
         Flaw::Broker(Mistake::LocksHeldQueues),
         Flaw::Broker(Mistake::FreesUnseenHolders),
         Flaw::Broker(Mistake::CommitsUndoResets),
+        Flaw::Broker(Mistake::PassesOverWaiting),
+        Flaw::Broker(Mistake::CountsUnpolled),
         Flaw::Broker(Mistake::KeepsWholeTail),
     ];
 
@@ -136,6 +138,8 @@ impl Flaw {
             Flaw::Broker(Mistake::LocksHeldQueues) => "locks-held-queues",
             Flaw::Broker(Mistake::FreesUnseenHolders) => "frees-unseen-holders",
             Flaw::Broker(Mistake::CommitsUndoResets) => "commits-undo-resets",
+            Flaw::Broker(Mistake::PassesOverWaiting) => "passes-over-waiting",
+            Flaw::Broker(Mistake::CountsUnpolled) => "counts-unpolled",
             Flaw::Broker(Mistake::KeepsWholeTail) => "keeps-whole-tail",
         }
     }

@@ -166,6 +166,7 @@ impl Inspector {
         let deliveries = world.history.deliveries();
         oracle::judge(&sends, &deliveries, &placed, &given_up, &world.findings);
         honest_progress::judge(&progress, &placed, &deliveries, &given_up, &world.findings);
+        world.no_gap.judge(&placed, &world.findings);
         if world.parameters.flush_async {
             return;
         }

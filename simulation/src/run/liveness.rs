@@ -11,12 +11,14 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
+use raftmq::broker::group::GroupView;
 use raftmq::protocol::names::{SCHEDULE_TOPIC, retry_topic};
 
 use super::World;
 use crate::cluster::{self, Live, Member, Running};
-use crate::history::{Outcome, Send};
-use crate::workload::{CONSUMER_GROUP, TOPIC, make_topic};
+use crate::history::{Outcome, Queue, Send};
+use crate::parameters::Parameters;
+use crate::workload::{CONSUMER_GROUP, IN_ORDER_GROUP, POLLED_GROUP, TOPIC, make_topic};
 
 const LEADER: &str = "a majority elects a leader";
 const ACKNOWLEDGES: &str = "a leader acknowledges sends";
@@ -203,6 +205,9 @@ fn rest_of(world: &World, group: usize) -> Option<String> {
     if let Some(queue) = (0..levels).find(waits) {
         return Some(format!("some wait in level {}", queue + 1));
     }
+    if let Some(rest) = rest_without_gap(world, group, &view) {
+        return Some(rest);
+    }
     // Where nothing is sent back it is enough that all was delivered.
     world.parameters.attempts_max?;
     for topic in [TOPIC, &retry_topic(CONSUMER_GROUP)] {
@@ -212,6 +217,29 @@ fn rest_of(world: &World, group: usize) -> Option<String> {
             let end = view.max_offset(topic, queue);
             if reached < end {
                 return Some(format!("{topic} {queue} is consumed up to {reached} of {end}"));
+            }
+        }
+    }
+    None
+}
+
+/// What is still to come for those that consume without a gap.
+fn rest_without_gap(world: &World, group: usize, view: &GroupView) -> Option<String> {
+    let Parameters { in_order, polled, queues, .. } = *world.parameters;
+    let consuming = [(IN_ORDER_GROUP, in_order), (POLLED_GROUP, polled)];
+    for (name, _) in consuming.into_iter().filter(|(_, consumers)| *consumers > 0) {
+        for id in 0..queues {
+            let queue = Queue { group, id };
+            let (next, end) = (world.no_gap.next(name, queue), view.max_offset(TOPIC, id));
+            let begin = view.min_offset(TOPIC, id).unwrap_or(0);
+            if next.max(begin) < end {
+                return Some(format!("{name} has come to {next} of {end} in {queue}"));
+            }
+            let awaited = world.no_gap.awaited(name, queue);
+            if let Some(at) = awaited.filter(|at| (begin..end).contains(at)) {
+                return Some(format!(
+                    "{name} was set back to {at} in {queue}, and is not given it"
+                ));
             }
         }
     }
@@ -249,16 +277,11 @@ fn rests_at_one_index(world: &World, group: usize) -> bool {
 
 fn undelivered(world: &World, with_delayed: bool) -> usize {
     // What retention gave up by now need not come any more.
-    let given_up = |group: usize| {
-        let lives = world.cluster.members.iter().filter_map(|member| member.live(group));
-        lives.map(|live| live.view.min_position().0).max().unwrap_or(0)
-    };
-    let given_up: Vec<u64> = (0..world.parameters.groups).map(given_up).collect();
+    let given_up = |group| world.cluster.given_up(group);
+    let given_up: Vec<i64> = (0..world.parameters.groups).map(given_up).collect();
     let is_missing = |send: &Send| {
         let counts = with_delayed || !matches!(send.outcome, Outcome::Waits { .. });
-        let is_kept = |(group, position): (usize, i64)| {
-            u64::try_from(position).is_ok_and(|at| at >= given_up[group])
-        };
+        let is_kept = |(group, position): (usize, i64)| position >= given_up[group];
         counts && send.acknowledged().is_some_and(is_kept)
     };
     world.history.owed().into_iter().filter(is_missing).count()

@@ -6,14 +6,17 @@ mod consumers;
 mod locker;
 pub mod message;
 mod operator;
+mod polled;
 mod producer;
+mod resetter;
 
 pub use bookkeeper::{KeepBooks, keep_books};
-pub use consumer::Consume;
+pub use consumer::{Consume, GivenUp, Kind};
 pub use consumers::Consumers;
 pub use locker::{Lock, lock_queues};
 pub use operator::{Operate, make_topic, operate, transfer_leader};
 pub use producer::{Produce, produce};
+pub use resetter::{SetBack, set_back};
 
 use std::time::Duration;
 
@@ -23,6 +26,10 @@ use raftmq::client::ClientOptions;
 pub const TOPIC: &str = "orders";
 /// The consumers' group.
 pub const CONSUMER_GROUP: &str = "billing";
+/// The group of those that consume in order.
+pub const IN_ORDER_GROUP: &str = "shipping";
+/// The group of those that are polled.
+pub const POLLED_GROUP: &str = "auditing";
 /// How often clients look at the routes. A group that came back is sent to again only then.
 const ROUTE_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -33,6 +33,10 @@ impl Buffer {
         if messages.is_empty() || puller.is_abandoned() {
             return;
         }
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::CountsUnpolled) {
+            puller.consumed(&messages);
+        }
         content.waiting.push_back((puller.clone(), messages.into()));
         self.arrived.notify_one();
     }

@@ -140,6 +140,10 @@ async fn offer(
         };
         batch = left(shared, puller, batch, result).await;
         drop(turn);
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::PassesOverWaiting) {
+            return;
+        }
         if batch.is_empty() {
             return;
         }
