@@ -1,4 +1,5 @@
-//! Seeds that found a bug of the product and still play what they played then pass for good.
+//! Seeds that found a bug of the product, and still play what they played then or the beginning of it, pass
+//! for good.
 
 use std::process::Command;
 
