@@ -128,8 +128,8 @@ pub(crate) fn open_locked<D: Disk>(
         return headless(lost);
     }
     let mut inventory = Inventory::of(disk, dir)?;
-    if inventory.segments.is_empty() && standing == Standing::Lost {
-        // It has given up what was there.
+    if standing == Standing::Lost && has_given_up(disk, dir, options, &inventory)? {
+        files::remove_durably(disk, dir, &files::segment_path(dir, 0))?;
         drop(Segment::create(disk, dir, 0, options.segment_bytes)?);
         inventory.segments.insert(0);
     }
@@ -274,6 +274,21 @@ fn create<D: Disk>(disk: &D, dir: &Path, options: &LogOptions) -> Result<Identit
     }
     tracing::info!(dir = %dir.display(), group = options.group, member = options.member, "log created");
     Ok(identity)
+}
+
+/// Whether nothing is there of a log but, perhaps, a first segment whose creation was cut short.
+fn has_given_up<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &LogOptions,
+    inventory: &Inventory,
+) -> Result<bool, LogError> {
+    if inventory.segments.last().is_none_or(|&last| last > 0) {
+        return Ok(inventory.segments.is_empty());
+    }
+    let path = files::segment_path(dir, 0);
+    let bytes = disk.open(&path).and_then(|file| file.len()).during("measure", &path)?;
+    Ok(bytes != options.segment_bytes + TRAILER_BYTES && is_all_zero(disk, &path)?)
 }
 
 fn is_all_zero<D: Disk>(disk: &D, path: &Path) -> Result<bool, LogError> {
