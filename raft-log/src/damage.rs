@@ -233,6 +233,8 @@ pub struct DamagedLog<D: Disk> {
     pub(crate) table: Table<D>,
     pub(crate) survey: Survey<D>,
     pub(crate) damage: Damage,
+    /// The log was durable up to this index at least.
+    pub(crate) durable_to: LogIndex,
     pub(crate) commit: LogIndex,
     pub(crate) lock: Arc<D::Lock>,
 }
@@ -246,6 +248,12 @@ impl<D: Disk> DamagedLog<D> {
     /// Everything up to this index was committed when the log was last used.
     pub fn commit(&self) -> LogIndex {
         self.commit
+    }
+
+    /// Everything that is known of the log, intact or not, lies up to here.
+    pub fn reach(&self) -> LogIndex {
+        let intact = self.survey.headers.last_key_value().map_or(0, |(&index, _)| index);
+        self.durable_to.max(self.damage.last()).max(LogIndex(intact))
     }
 
     /// The snapshots beside the log, for peers that lack one.

@@ -17,18 +17,17 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use raft::eraftpb::ConfState;
 
+use crate::anew;
 use crate::disk::{Disk, DiskFile, Lane, read_or_lost};
 use crate::entry::{EntryHeader, EntryKind, HEADER};
 use crate::error::{IoContext, LogError};
-use crate::files::{self, FileKind};
-use crate::hard_state::{HardStateFile, HardStateValue};
+use crate::files;
 use crate::log::{Log, Opened};
 use crate::options::LogOptions;
 use crate::reader::LogReader;
 use crate::recovery;
 use crate::shared::Shared;
 use crate::snapshot::{BoundarySnapshot, SnapshotStore};
-use crate::standing::Standing;
 use crate::types::{LogIndex, Position};
 
 /// See the module.
@@ -96,28 +95,8 @@ impl<D: Disk> HeadlessLog<D> {
     /// # Errors
     /// All are fatal.
     pub fn begin_anew(&self) -> Result<Opened<D>, LogError> {
-        let (disk, dir) = (&self.disk, &self.dir);
-        let standing = Standing::load(disk, dir)?.without_votes();
-        tracing::error!(
-            dir = %dir.display(), position = %self.position, ?standing,
-            "nobody has the snapshot at which this member's log begins: its entries are given up, and it \
-             takes part again when the leader has given it everything"
-        );
-        standing.store(disk, dir)?;
-        if let Some(mut file) = HardStateFile::open(disk, dir)? {
-            // It would bear witness to entries that are gone.
-            let value = HardStateValue { commit: 0, ..file.durable() };
-            file.store(value, true)?;
-        }
-        // From the newest on: what is left meanwhile is a log without a head, as before.
-        for name in disk.list(dir).during("list", dir)?.iter().rev() {
-            if let FileKind::Segment(start) = FileKind::of(name) {
-                files::remove_durably(disk, dir, &files::index_path(dir, start))?;
-                files::remove_durably(disk, dir, &files::segment_path(dir, start))?;
-            }
-        }
-        files::remove_durably(disk, dir, &dir.join(files::INSTALL))?;
-        // What else there is belongs to no log now, and recovery removes it.
+        tracing::error!(position = %self.position, "nobody has the snapshot at which the log begins");
+        anew::give_up(&self.disk, &self.dir)?;
         self.open_again()
     }
 

@@ -18,6 +18,7 @@
 //! and in order, or opening the log fails and says where; and what was taken back never returns.
 #![deny(missing_docs)]
 
+mod anew;
 mod damage;
 mod disk;
 pub mod entry;

@@ -172,6 +172,7 @@ pub(crate) fn open_locked<D: Disk>(
             table,
             survey,
             damage,
+            durable_to,
             commit,
             lock,
         })));

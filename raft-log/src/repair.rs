@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb;
 
+use crate::anew;
 use crate::damage::{Damage, DamageEnd, DamagedLog, read_entry};
 use crate::disk::{Disk, Lane};
 use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_form};
@@ -298,6 +299,20 @@ impl<D: Disk> DamagedLog<D> {
         }
         patchwork.write(segment)?;
         segment.sync()
+    }
+
+    /// Gives up what is there, and opens an empty log of a member that is lost. For who knows that every
+    /// other member holds all that may go: everything up to [`DamagedLog::reach`], committed.
+    ///
+    /// # Errors
+    /// All are fatal.
+    pub fn begin_anew(&self) -> Result<Opened<D>, LogError> {
+        tracing::error!(
+            position = %self.damage.before.position, reason = self.damage.reason,
+            "nobody has what is missing in the log"
+        );
+        anew::give_up(&self.disk, &self.dir)?;
+        self.open_again()
     }
 
     /// Opens the log again as it is now.

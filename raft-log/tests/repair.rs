@@ -7,11 +7,12 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use raft::Storage as _;
 use raft::eraftpb::Entry;
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
     DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, Opened, Patch,
-    PatchRefused, Patched, SEGMENT_BYTES_MIN,
+    PatchRefused, Patched, SEGMENT_BYTES_MIN, Standing,
 };
 use support::{ENTRIES, entry, fill, now, options};
 
@@ -284,6 +285,45 @@ fn a_repair_may_lose_power_during_any_disk_call() {
             disk.restart(Loss::Torn(nth));
             repair(&disk, &peer).unwrap();
             assert_eq!(log_bytes(&disk), before, "{what}, power lost during call {nth}");
+        }
+    }
+}
+
+#[test]
+fn power_may_go_while_a_damaged_log_is_given_up() {
+    let ways = ["header of an entry", "several entries", "a whole segment"];
+    for (what, _, hurt) in PLACES.iter().filter(|(what, ..)| ways.contains(what)) {
+        let (term, vote) = (entry(ENTRIES).term, 1);
+        for nth in 1.. {
+            let disk = filled("n0");
+            hurt(&disk);
+            let log = damaged(&disk);
+            assert_eq!(log.reach(), LogIndex(ENTRIES), "{what}");
+            disk.power_off_at_call(nth);
+            let given_up = log.begin_anew();
+            let done = given_up.is_ok();
+            drop((log, given_up));
+            disk.restart(Loss::Torn(nth));
+            let case = format!("{what}, power lost during call {nth}");
+            // What is left meanwhile is damaged still, or a lost member's.
+            let whole = match examine(&disk).unwrap() {
+                Opened::Whole(whole) => whole,
+                Opened::Headless(_) => panic!("{case}: it needs no snapshot"),
+                Opened::Damaged(log) => {
+                    assert!(!done && log.reach() <= LogIndex(ENTRIES), "{case}");
+                    let Opened::Whole(whole) = log.begin_anew().unwrap() else { panic!("{case}") };
+                    assert_eq!(whole.last_index(), LogIndex(0), "{case}");
+                    whole
+                }
+            };
+            assert_eq!(whole.standing(), Standing::Lost, "{case}");
+            let state = whole.initial_state().unwrap().hard_state;
+            assert_eq!((state.term, state.vote, state.commit), (term, vote, 0), "{case}");
+            if done {
+                assert_eq!(whole.last_index(), LogIndex(0), "{case}");
+                assert!(nth > 20, "{what}: {nth} calls");
+                break;
+            }
         }
     }
 }

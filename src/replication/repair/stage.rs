@@ -122,7 +122,7 @@ impl Stage {
         Stage { identity: Arc::new(identity_of(options)), peers }
     }
 
-    /// Mends the first damage.
+    /// Mends the first damage, or begins anew when nobody has what is missing.
     async fn repair<D: Disk>(
         &self,
         listener: &TcpListener,
@@ -139,11 +139,12 @@ impl Stage {
             "the log is damaged; this member takes part again when peers have given what is missing"
         );
         let door = RepairDoor::new(&self.identity, &self.peers, Arc::new(Arc::clone(&log)));
-        let (peer, patch) = tokio::select! {
+        let found = tokio::select! {
             biased;
-            patch = self.ask(&log, &damage) => patch?,
+            found = self.ask(&log, &damage) => found?,
             () = door.keep(listener) => unreachable!("a door is kept until it is dropped"),
         };
+        let Some((peer, patch)) = found else { return Ok(log.begin_anew()?) };
         let entries = patch.entries();
         let opened = log.mend(patch)?;
         tracing::info!(
@@ -216,29 +217,36 @@ impl Stage {
         }
     }
 
-    /// Asks one peer after the other until one has given everything.
+    /// Asks one peer after the other until one has given everything. None when nobody has it any more, and
+    /// no other log begins before the end of this one: a new start from a snapshot costs nothing then.
     async fn ask<D: Disk>(
         &self,
         log: &DamagedLog<D>,
         damage: &Damage,
-    ) -> Result<(u64, Patch), StartError> {
+    ) -> Result<Option<(u64, Patch)>, StartError> {
         let mut backoff = Backoff::new(self.identity.instance);
         let mut complaint = Complaint::default();
         loop {
-            let (mut problems, mut compacted) = (Vec::new(), 0);
+            let (mut problems, mut others_begin) = (Vec::new(), Vec::new());
             for peer in self.peers.values() {
                 let mut patch = log.patch();
                 match fill(&self.identity, peer, &mut patch, damage.last()).await {
-                    Ok(()) => return Ok((peer.id, patch)),
+                    Ok(()) => return Ok(Some((peer.id, patch))),
                     Err(problem) => {
-                        compacted += usize::from(matches!(problem, AskError::Compacted(_)));
+                        if let AskError::Compacted(first) = problem {
+                            others_begin.push(first);
+                        }
                         problems.push(format!("peer {}: {problem}", peer.id));
                     }
                 }
             }
-            if compacted == self.peers.len() {
-                // Nobody has it any more: only a new start from a snapshot helps.
-                return Err(damage.error().into());
+            if others_begin.len() == self.peers.len() {
+                let LogIndex(reach) = log.reach();
+                return match others_begin.into_iter().min() {
+                    // What goes, every other member has applied.
+                    Some(first) if reach < first => Ok(None),
+                    _ => Err(damage.error().into()),
+                };
             }
             let text = problems.join("; ");
             if complaint.is_due(text.clone()) {

@@ -18,7 +18,8 @@ use super::app::{Answer, AppMachine, AppSequencer, Append, Shared};
 use super::proxy::Link;
 use crate::replication::machine::Refusal;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus, Role, open_log,
+    FlushMode, Listen, Replica, ReplicaHandle, ReplicaOptions, ReplicaStatus, Role, StartError,
+    open_log,
 };
 
 /// A test that waits longer than this has failed.
@@ -196,15 +197,21 @@ impl<D: Disk> Cluster<D> {
         options
     }
 
+    /// A member's log as its start opens it.
+    pub async fn mended_log(&self, id: u64) -> Result<(Log<D>, ReplicaOptions), StartError> {
+        let mut options = self.options(id).await;
+        let (disk, dir) = (self.disks[&id].clone(), self.log_dir(id));
+        let log = open_log(disk, &dir, self.log_options(id), &mut options).await?;
+        Ok((log, options))
+    }
+
     pub async fn start_member(&mut self, id: u64) {
         self.start_with(id, Shared::default()).await;
     }
 
     /// Starts a member whose machine survived.
     pub async fn start_with(&mut self, id: u64, state: Shared) {
-        let mut options = self.options(id).await;
-        let (disk, dir) = (self.disks[&id].clone(), self.log_dir(id));
-        let log = open_log(disk, &dir, self.log_options(id), &mut options).await.unwrap();
+        let (log, options) = self.mended_log(id).await.unwrap();
         let sequencer = AppSequencer(Arc::clone(&state));
         let machine = AppMachine(Arc::clone(&state));
         let handle = Replica::start(options, log, sequencer, machine).await.unwrap();

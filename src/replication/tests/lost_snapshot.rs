@@ -1,10 +1,12 @@
-//! Members that cannot read the snapshot at which their log begins: peers give it, or everything else.
+//! Members that cannot read the snapshot at which their log begins, or entries that the others gave up: peers
+//! give what is missing, or everything.
 
-use raft_log::{Position, Standing};
+use raft_log::{LogError, Position, Standing};
 
+use super::app::Shared;
 use super::cluster::{Cluster, Settings, within};
 use super::{append_many, values};
-use crate::replication::ReplicaStatus;
+use crate::replication::{ReplicaStatus, StartError};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -39,6 +41,15 @@ impl Cluster {
     fn snapshot_file(&self, id: u64, segment: u64) -> std::path::PathBuf {
         let position = segment * SEGMENT_BYTES;
         self.log_dir(id).join(format!("{position:020}.snapshot"))
+    }
+
+    fn segment_file(&self, id: u64, segment: u64) -> std::path::PathBuf {
+        self.log_dir(id).join(format!("{:020}", segment * SEGMENT_BYTES))
+    }
+
+    #[allow(clippy::disallowed_methods)] // behind the back of its Disk
+    fn lose_segment(&self, id: u64, segment: u64) {
+        std::fs::remove_file(self.segment_file(id, segment)).unwrap();
     }
 
     /// What a disk gives that cannot read the file any more is as much worth as this.
@@ -93,6 +104,47 @@ async fn who_lacks_a_snapshot_that_nobody_has_is_given_everything_by_the_leader(
     cluster.kill_all().await;
     assert_eq!(cluster.entries(lost), cluster.entries(leader));
     assert!(cluster.fatal.lock().is_empty(), "{:?}", cluster.fatal.lock());
+}
+
+/// A follower that ended when its log had eight segments, and lost one of them since; what it had applied; and
+/// the leader.
+async fn without_a_segment() -> (Cluster, u64, Shared, u64) {
+    let (mut cluster, leader) = Cluster::with_segments().await;
+    let lost = cluster.others(leader)[0];
+    let applied = cluster.kill(lost).await;
+    append_many(&cluster, leader, 1000, 1000, 500).await;
+    cluster.lose_segment(lost, 2);
+    (cluster, leader, applied, lost)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lacks_entries_that_all_others_gave_up_is_given_everything_by_the_leader() {
+    for with_its_state in [false, true] {
+        let (mut cluster, leader, applied, lost) = without_a_segment().await;
+        let others: Vec<u64> = (1..=3).filter(|&id| id != lost).collect();
+        cluster.compact(leader, &others, 12, 2000).await;
+        let state = if with_its_state { applied } else { Shared::default() };
+        cluster.start_with(lost, state).await;
+        cluster.converge(leader).await;
+        cluster.wait_whole(lost).await;
+        assert_eq!(values(&cluster, lost), (0..2010).collect::<Vec<_>>());
+        let begins = |status: &ReplicaStatus| status.first_position == Position(12 * SEGMENT_BYTES);
+        cluster.wait_status(lost, "the leader's snapshot", begins).await;
+        cluster.kill_all().await;
+        assert_eq!(cluster.entries(lost), cluster.entries(leader));
+        assert!(cluster.fatal.lock().is_empty(), "{:?}", cluster.fatal.lock());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_another_member_has_not_applied_for_good_are_not_given_up() {
+    let (cluster, leader, _, lost) = without_a_segment().await;
+    let others: Vec<u64> = (1..=3).filter(|&id| id != lost).collect();
+    // They begin behind what is missing, and before the last that is there.
+    cluster.compact(leader, &others, 5, 2000).await;
+    let ended = cluster.mended_log(lost).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&ended, StartError::Log(LogError::Corrupt { .. })), "{ended}");
+    assert!(cluster.segment_file(lost, 6).exists(), "nothing is removed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
