@@ -155,6 +155,7 @@ impl Inspector {
                 stored: &stored,
                 levels_ms,
                 given_up: below,
+                schedule: state.schedule(),
                 number_of: &number_of,
             };
             delayed.judge(number, &sends, &world.findings);
