@@ -7,7 +7,7 @@
 //!
 //! Invariant: an answer to a commit is given only after the commit is applied, and a reader that asks
 //! [`OffsetCommits::settled`] first sees every commit that this broker accepted before the question. A
-//! commit that came by a detour takes no newer one back.
+//! commit that came by a detour or with a pull takes no newer one back.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -38,8 +38,8 @@ struct Gathering {
     replies: Vec<CommitReply>,
     first_at: Option<Instant>,
     urgent: bool,
-    /// Keys of the flush that is under way, sorted.
-    flushing: Vec<OffsetKey>,
+    /// The flush that is under way, by key.
+    flushing: Vec<(OffsetKey, i64)>,
     /// Number of the flush that will take what is gathered now.
     next_flush: u64,
 }
@@ -117,6 +117,22 @@ impl OffsetCommits {
         Ok(())
     }
 
+    /// Takes a commit that a pull carries, for which nobody waits. A client fills the pull in and then may
+    /// have to wait for a route or a connection, while a commit of its own overtakes it: so it takes
+    /// nothing back. `known` is what is applied.
+    pub fn commit_by_pull(
+        &self,
+        key: OffsetKey,
+        offset: i64,
+        known: impl FnOnce(&OffsetKey) -> Option<i64>,
+    ) {
+        let mut gathering = self.gathering.lock();
+        let newest = gathering.newest(&key).or_else(|| known(&key));
+        if newest.is_none_or(|newest| newest < offset) {
+            self.gather(&mut gathering, key, offset, None);
+        }
+    }
+
     /// Gives the reply back when there is no room.
     fn gather(
         &self,
@@ -156,7 +172,7 @@ impl OffsetCommits {
                 None => !gathering.commits.is_empty(),
             };
             let flushing = match key {
-                Some(key) => gathering.flushing.binary_search(key).is_ok(),
+                Some(key) => gathering.flushed(key).is_some(),
                 None => !gathering.flushing.is_empty(),
             };
             if gathered {
@@ -186,8 +202,7 @@ impl OffsetCommits {
                         let due = first_at + self.period;
                         if gathering.urgent || due <= Instant::now() {
                             let flush = gathering.take();
-                            gathering.flushing =
-                                flush.commits.iter().map(|(key, _)| key.clone()).collect();
+                            gathering.flushing.clone_from(&flush.commits);
                             return flush;
                         }
                         Some(due)
@@ -228,7 +243,18 @@ impl OffsetCommits {
 impl Gathering {
     /// Whether a commit for `key` waits or is being flushed.
     fn has(&self, key: &OffsetKey) -> bool {
-        self.commits.contains_key(key) || self.flushing.binary_search(key).is_ok()
+        self.newest(key).is_some()
+    }
+
+    /// The last commit for `key` that is not known to be applied.
+    fn newest(&self, key: &OffsetKey) -> Option<i64> {
+        self.commits.get(key).copied().or_else(|| self.flushed(key))
+    }
+
+    /// What is being flushed for `key`.
+    fn flushed(&self, key: &OffsetKey) -> Option<i64> {
+        let found = self.flushing.binary_search_by(|(flushing, _)| flushing.cmp(key));
+        found.ok().map(|at| self.flushing[at].1)
     }
 
     fn take(&mut self) -> Flush {
@@ -300,6 +326,23 @@ mod tests {
         assert!(!late(9, Some(7)).0);
         commits.done(flush, &Ok(()));
         assert!(late(9, None).0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pull_carries_takes_nothing_back() {
+        let commits = OffsetCommits::new(Duration::from_millis(200), 100);
+        let by_pull = |offset, known| commits.commit_by_pull(key(0), offset, |_| known);
+        by_pull(66, Some(67));
+        by_pull(67, Some(67));
+        assert!(!commits.unsettled(&key(0)), "nothing is to be done");
+        commits.commit(key(0), 70, None);
+        by_pull(69, Some(67));
+        let flush = commits.next_flush().await;
+        assert_eq!(flush.commits, vec![(key(0), 70)]);
+        by_pull(69, Some(67));
+        by_pull(71, Some(67));
+        commits.done(flush, &Ok(()));
+        assert_eq!(commits.next_flush().await.commits, vec![(key(0), 71)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -162,7 +162,8 @@ impl Checked {
         if let Some((key, offset)) = self.commit
             && core.serving()
         {
-            core.commits.commit(key, offset, None);
+            let known = |key: &OffsetKey| core.view.offset(&key.group, &key.topic, key.queue_id);
+            core.commits.commit_by_pull(key, offset, known);
         }
         Pull {
             responder: request.responder,
