@@ -88,6 +88,28 @@ async fn one_way_commits_are_seen_by_the_next_question() {
     }
 }
 
+/// A client fills a pull in, and may then wait for a connection while a commit of its own overtakes it.
+#[tokio::test]
+async fn a_commit_that_comes_with_a_pull_takes_no_newer_one_back() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    ask.send(at, "Orders", "x").await;
+    ask.pull(at, "Orders", 0, 0).await;
+    let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
+    let commit = [queue[0], queue[1], queue[2], ("commitOffset", "10")];
+    assert_eq!(ask.fields(at, request::UPDATE_CONSUMER_OFFSET, &commit).await.code, 0);
+    for (carried, then) in [("9", 10), ("11", 11)] {
+        let mut pull = pull_command("Orders", 0, 0, 0);
+        // A subscription, and an offset that is to be committed.
+        pull.ext_fields.insert("sysFlag", "5");
+        pull.ext_fields.insert("commitOffset", carried);
+        assert_eq!(ask.request(at, pull).await.code, 0);
+        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
+        assert_eq!(number(&known, "offset"), then, "a pull carries {carried}");
+    }
+}
+
 #[tokio::test]
 async fn a_pull_waits_for_its_queue_and_no_longer_than_asked() {
     let cluster = Cluster::start(1, "").await;
