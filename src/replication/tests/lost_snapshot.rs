@@ -13,7 +13,12 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 impl Cluster {
     /// Three members with a log of several segments, and the leader.
     async fn with_segments() -> (Cluster, u64) {
+        Cluster::of_members_with_segments(3).await
+    }
+
+    async fn of_members_with_segments(members: u64) -> (Cluster, u64) {
         let settings = Settings {
+            members,
             segment_bytes: SEGMENT_BYTES,
             entry_bytes_target: 4 << 10,
             ..Settings::default()
@@ -104,6 +109,17 @@ async fn who_lacks_a_snapshot_that_nobody_has_is_given_everything_by_the_leader(
     cluster.kill_all().await;
     assert_eq!(cluster.entries(lost), cluster.entries(leader));
     assert!(cluster.fatal.lock().is_empty(), "{:?}", cluster.fatal.lock());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_one_gives_up_nothing_when_it_lacks_its_first_snapshot() {
+    let (mut cluster, only) = Cluster::of_members_with_segments(1).await;
+    cluster.compact(only, &[only], 4, 1000).await;
+    cluster.kill(only).await;
+    cluster.lose_snapshot(only, 4);
+    let ended = cluster.mended_log(only).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&ended, StartError::Log(LogError::Corrupt { .. })), "{ended}");
+    assert!(cluster.segment_file(only, 4).exists(), "nothing is removed");
 }
 
 /// A follower that ended when its log had eight segments, and lost one of them since; what it had applied; and
