@@ -487,6 +487,14 @@ impl SimDisk {
         inode.is_some_and(|inode| !world.inodes[inode].unreadable.is_empty())
     }
 
+    /// The files that lack some page and are there, or are there again when power goes now.
+    pub fn files_with_lost_pages(&self) -> BTreeSet<PathBuf> {
+        let world = self.world();
+        let named = world.names.iter().chain(&world.durable_names);
+        let lost = named.filter(|(_, inode)| !world.inodes[*inode].unreadable.is_empty());
+        lost.map(|(name, _)| PathBuf::from(name)).collect()
+    }
+
     /// Bounds the space that files may take beyond what they take now, in blocks of 4096 bytes; `None`
     /// for no bound. What was written once may be written again without room.
     pub fn set_capacity_bytes(&self, more: Option<u64>) {
@@ -507,7 +515,7 @@ impl SimDisk {
         true
     }
 
-    /// What maps answer to [`DiskMap::has_slices`].
+    /// What maps answer to [`super::DiskMap::has_slices`].
     pub fn set_slices_alive(&self, alive: bool) {
         self.world().slices_alive = alive;
     }

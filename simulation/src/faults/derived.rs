@@ -78,13 +78,12 @@ impl Cluster {
         names.contains(&snapshot).then(|| dir.join(snapshot))
     }
 
-    /// Whether a machine's disk cannot read a snapshot of its member's log.
+    /// Whether a machine's disk cannot read a snapshot of its member's log, or could not if power went now.
     pub fn lacks_head(&self, number: usize, group: usize) -> bool {
         let member = &self.members[number];
-        let (disk, dir) = (&member.machine.disk, &member.log_dirs[group]);
-        let names = disk.list(dir).unwrap_or_default();
-        let mut snapshots = names.iter().filter(|name| name.ends_with(".snapshot"));
-        snapshots.any(|name| disk.has_lost_pages(&dir.join(name)))
+        let lost = member.machine.disk.files_with_lost_pages();
+        let is_snapshot = |path: &PathBuf| path.extension().is_some_and(|end| end == "snapshot");
+        lost.iter().any(|path| path.starts_with(&member.log_dirs[group]) && is_snapshot(path))
     }
 }
 
