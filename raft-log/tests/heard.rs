@@ -1,18 +1,15 @@
 //! What was heard of other members, through crashes at every call, and what a log claims of itself.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/empty.rs"]
+mod empty;
+
 use std::path::Path;
 
+use empty::open;
 use raft::eraftpb::{Entry, HardState};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Claim, Heard, HeardOf, Log, LogOptions, SEGMENT_BYTES_MIN, Standing};
-
-fn open(disk: &SimDisk) -> Log<SimDisk> {
-    let mut options = LogOptions::new("cluster", "group", "n0", vec![1, 2, 3]);
-    options.segment_bytes = SEGMENT_BYTES_MIN;
-    options.prepare_ahead_bytes = 0;
-    Log::open(disk.clone(), Path::new("/log"), options).unwrap()
-}
+use raft_log::{Claim, Heard, HeardOf, Log, Standing};
 
 fn heard(term: u64) -> HeardOf {
     let mut heard = Heard::default();

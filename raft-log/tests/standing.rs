@@ -1,19 +1,16 @@
 //! What a log says of the memory in its directory, through starts, losses and crashes.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/empty.rs"]
+mod empty;
+
 use std::path::Path;
 
+use empty::{open, options};
 use raft::Storage as _;
 use raft::eraftpb::{Entry, HardState};
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{Log, LogOptions, Past, SEGMENT_BYTES_MIN, Standing};
-
-fn open(disk: &SimDisk) -> Log<SimDisk> {
-    let mut options = LogOptions::new("cluster", "group", "n0", vec![1, 2, 3]);
-    options.segment_bytes = SEGMENT_BYTES_MIN;
-    options.prepare_ahead_bytes = 0;
-    Log::open(disk.clone(), Path::new("/log"), options).unwrap()
-}
 
 #[test]
 fn a_new_directory_says_so_until_it_is_told_otherwise_whatever_the_crash() {
@@ -95,10 +92,7 @@ fn unreadable_votes_are_a_lost_memory_beside_a_kept_log() {
 }
 
 fn open_in(boot: &str, disk: &SimDisk) -> Log<SimDisk> {
-    let mut options = LogOptions::new("cluster", "group", "n0", vec![1, 2, 3]);
-    options.segment_bytes = SEGMENT_BYTES_MIN;
-    options.prepare_ahead_bytes = 0;
-    options.boot = boot.to_owned();
+    let options = LogOptions { boot: boot.to_owned(), ..options() };
     Log::open(disk.clone(), Path::new("/log"), options).unwrap()
 }
 
