@@ -179,8 +179,7 @@ impl Stage {
     /// Asks one peer after the other until one has given it, or all have said that they lack it.
     async fn ask_for_head<D: Disk>(&self, log: &HeadlessLog<D>) -> Result<Opened<D>, StartError> {
         let position = log.position();
-        let mut backoff = Backoff::new(self.identity.instance);
-        let mut complaint = Complaint::default();
+        let mut rounds = Rounds::new(&self.identity);
         loop {
             let (mut problems, mut lacking) = (Vec::new(), 0);
             for peer in self.peers.values() {
@@ -206,14 +205,13 @@ impl Stage {
             if lacking == self.peers.len() {
                 return Ok(log.begin_anew()?);
             }
-            let text = problems.join("; ");
-            if complaint.is_due(text.clone()) {
+            let tell = |reason: &str| {
                 tracing::warn!(
-                    group = %self.identity.group, %position, reason = %text,
+                    group = %self.identity.group, %position, reason,
                     "no peer gives the snapshot at the log's start, trying on"
                 );
-            }
-            sleep(backoff.next()).await;
+            };
+            rounds.failed(&problems, tell).await;
         }
     }
 
@@ -224,8 +222,7 @@ impl Stage {
         log: &DamagedLog<D>,
         damage: &Damage,
     ) -> Result<Option<(u64, Patch)>, StartError> {
-        let mut backoff = Backoff::new(self.identity.instance);
-        let mut complaint = Complaint::default();
+        let mut rounds = Rounds::new(&self.identity);
         loop {
             let (mut problems, mut others_begin) = (Vec::new(), Vec::new());
             for peer in self.peers.values() {
@@ -248,15 +245,35 @@ impl Stage {
                     _ => Err(damage.error().into()),
                 };
             }
-            let text = problems.join("; ");
-            if complaint.is_due(text.clone()) {
+            let tell = |reason: &str| {
                 tracing::warn!(
                     group = %self.identity.group, file = %damage.file.display(),
-                    position = %damage.before.position, reason = %text,
+                    position = %damage.before.position, reason,
                     "no peer gives what is missing in the log, trying on"
                 );
-            }
-            sleep(backoff.next()).await;
+            };
+            rounds.failed(&problems, tell).await;
         }
+    }
+}
+
+/// Questions to all peers, one round after the other.
+struct Rounds {
+    backoff: Backoff,
+    complaint: Complaint,
+}
+
+impl Rounds {
+    fn new(identity: &Identity) -> Rounds {
+        Rounds { backoff: Backoff::new(identity.instance), complaint: Complaint::default() }
+    }
+
+    /// Nobody had it: tells why if that is news, and waits before the next round.
+    async fn failed(&mut self, problems: &[String], tell: impl FnOnce(&str)) {
+        let reason = problems.join("; ");
+        if self.complaint.is_due(reason.clone()) {
+            tell(&reason);
+        }
+        sleep(self.backoff.next()).await;
     }
 }
