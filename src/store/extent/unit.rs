@@ -56,7 +56,13 @@ impl Units<'_> {
     pub(super) fn visit(&self, range: Range<usize>, mut visit: impl FnMut(usize, Unit) -> bool) {
         match self {
             Units::Memory { chain, run } => chain.visit(run, range, visit),
-            Units::File { .. } => drop(range.take_while(|i| visit(*i, self.get(*i))).last()),
+            Units::File { .. } => {
+                for i in range {
+                    if !visit(i, self.get(i)) {
+                        return;
+                    }
+                }
+            }
         }
     }
 
