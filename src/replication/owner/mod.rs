@@ -103,6 +103,8 @@ pub(super) struct Owner<D: Disk, S: Sequencer> {
     /// The term that is durable.
     durable_term: u64,
     applier: Applier<S::Pending>,
+    /// How far the applier had come when it was last asked.
+    applied: LogIndex,
     deferred: Deferred,
     applying: JoinHandle<()>,
     reads: Reads,
@@ -173,6 +175,7 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
             persist: Persist::default(),
             hard_state,
             durable_term,
+            applied: parts.applier.applied(),
             applier: parts.applier,
             deferred: Deferred::default(),
             applying: parts.applying,
@@ -217,7 +220,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
     async fn work(&mut self) -> Result<(), MemberError> {
         self.take_up_standing().await?;
         if self.options.peers.is_empty() {
-            // Alone in its group: nobody to wait for.
+            // Alone in its group: nobody to wait for. Raft reads what it thinks unapplied to stand.
+            self.ready().await?;
             self.campaign();
         }
         loop {
@@ -484,8 +488,8 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         self.applier.push();
         self.hand_deferred()?;
         let applied = self.applier.applied();
-        if applied.0 > self.raft.raft.raft_log.applied {
-            self.raft.advance_apply_to(applied.0);
+        if applied > self.applied {
+            self.applied = applied;
             self.reads.applied(applied);
             self.begin_serving();
         }

@@ -50,7 +50,11 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         }
         self.keep_claim(&ready).await?;
         let need = self.write(&mut ready)?;
-        self.hand_committed(ready.take_committed_entries())?;
+        let committed = ready.take_committed_entries();
+        if let Some(last) = committed.last() {
+            self.handed(LogIndex(last.index));
+        }
+        self.hand_committed(committed)?;
         for state in ready.take_read_states() {
             self.reads.confirmed(&state.request_ctx, LogIndex(state.index), self.applier.applied());
         }
@@ -205,13 +209,20 @@ impl<D: Disk, S: Sequencer> Owner<D, S> {
         let snapshot = state;
         self.deferred.clear();
         self.applier.hand(Work::Restore { index, term, log_start, snapshot });
-        self.hand_committed(ready.take_committed_entries())?;
         let number = ready.number();
         let messages = ready.take_persisted_messages();
         self.raft.advance_append_async(ready);
         self.send(messages);
         self.raft.on_persist_ready(number);
+        self.handed(index);
         Ok(())
+    }
+
+    /// Raft is told that what was handed to the applier is applied. Before it stands for election it
+    /// reads all that is not, in search of changes of membership, of which a log here has none: that
+    /// could be more than memory holds, and behind an installed snapshot it is not there to be read.
+    fn handed(&mut self, index: LogIndex) {
+        self.raft.advance_apply_to(index.0);
     }
 }
 

@@ -38,6 +38,8 @@ pub struct State {
     /// Terms that the sequencer was told of: begun and ended.
     pub begun: Vec<u64>,
     pub ended: usize,
+    /// The next restore waits for the other end to be dropped; on a runtime with several threads.
+    pub hold_restore: Option<std::sync::mpsc::Receiver<()>>,
 }
 
 pub type Shared = Arc<Mutex<State>>;
@@ -152,6 +154,10 @@ impl Machine for AppMachine {
         let (values, rest) = snapshot.as_chunks::<8>();
         if !rest.is_empty() {
             return Err("not a list of numbers".to_owned());
+        }
+        let held = self.0.lock().hold_restore.take();
+        if let Some(held) = held {
+            let _ = tokio::task::block_in_place(|| held.recv());
         }
         let mut state = self.0.lock();
         state.values = values.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();

@@ -187,6 +187,52 @@ async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
     assert_eq!(cluster.entries(2), cluster.entries(3));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_member_may_be_elected_before_its_snapshot_is_applied() {
+    // A handover has as long as may be.
+    let settings = Settings {
+        segment_bytes: 64 << 10,
+        entry_bytes_target: 4 << 10,
+        election_timeout_ms: 20_000,
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::start(settings).await;
+    let leader = cluster.leader().await;
+    let follower = (1..=3).find(|&id| id != leader).unwrap();
+    cluster.kill(follower).await;
+    append_many(&cluster, leader, 0, 1000, 500).await;
+    for id in (1..=3).filter(|&id| id != follower) {
+        cluster.members[&id].state.lock().compact_to = Some(Position(256 << 10));
+    }
+    append_many(&cluster, leader, 1000, 10, 500).await;
+    cluster
+        .wait_status(leader, "compaction", |status| status.first_position == Position(256 << 10))
+        .await;
+    let (release, held) = std::sync::mpsc::channel();
+    let state = Shared::default();
+    state.lock().hold_restore = Some(held);
+    cluster.start_with(follower, Arc::clone(&state)).await;
+    cluster
+        .wait_status(follower, "the snapshot", |status| {
+            status.first_position == Position(256 << 10)
+        })
+        .await;
+    let to = Some(follower);
+    assert_eq!(
+        within("a handover", cluster.handle(leader).transfer_leader(to)).await,
+        Ok(follower)
+    );
+    assert_eq!(state.lock().applied, 0, "it was elected with nothing applied");
+    assert!(!cluster.handle(follower).status().borrow().serving, "and serves nobody yet");
+    drop(release);
+    assert_eq!(cluster.leader_except(leader).await, follower);
+    append_many(&cluster, follower, 1010, 10, 500).await;
+    cluster.converge(follower).await;
+    for id in 1..=3 {
+        assert_eq!(values(&cluster, id), (0..1020).collect::<Vec<_>>(), "member {id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_on_request_and_on_shutdown() {
     // A handover has as long as may be.
