@@ -352,7 +352,10 @@ impl Shared {
                     is_busy |= connection.has_pending();
                 }
             }
-            late.into_iter().for_each(|waiting| waiting.fail(InvokeError::Timeout));
+            for waiting in late {
+                let (addr, reason) = (slot.addr.clone(), "no connection in time".to_owned());
+                waiting.fail(InvokeError::Connect { addr, reason });
+            }
         }
         is_busy
     }

@@ -442,6 +442,19 @@ async fn a_silent_peer_is_given_up() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_connection_in_vain_was_not_sent() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    // Nobody accepts, so there is room for this one only.
+    let _first = TcpStream::connect(&addr).await.unwrap();
+    let outcome = client().invoke(&addr, RemotingCommand::request(1), WAIT / 100).await;
+    let reason = "no connection in time".to_owned();
+    assert_eq!(outcome.unwrap_err(), InvokeError::Connect { addr, reason });
+}
+
+#[tokio::test]
 async fn a_server_asks_its_clients() {
     let mut bench = Bench::start(ServerOptions::default()).await;
     let (handler, mut client_events) = Handler::new();
