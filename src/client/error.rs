@@ -11,7 +11,15 @@ pub enum ClientError {
     /// No NameServer address was configured.
     #[error("no NameServer address: pass one or set NAMESRV_ADDR")]
     NoNameServer,
-    /// The peer could not be reached, or the connection broke before it answered.
+    /// There is no connection to the peer: the request was not sent.
+    #[error("{address}: {reason}")]
+    Unreachable {
+        /// Who was to be asked.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The connection broke, or time passed, before the peer answered: it may have acted.
     #[error("{address}: {reason}")]
     Transport {
         /// Who was asked.
@@ -78,7 +86,12 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the connection, and not the peer, failed.
     pub fn is_transport(&self) -> bool {
-        matches!(self, ClientError::Transport { .. })
+        self.is_unsent() || matches!(self, ClientError::Transport { .. })
+    }
+
+    /// Whether the peer cannot have heard of the request.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. })
     }
 
     /// The peer's response code, if it answered.

@@ -37,7 +37,7 @@ impl Patience {
         let state = self.state.lock();
         if state.silent.contains(address) {
             let (address, reason) = (address.to_owned(), "did not answer before".to_owned());
-            return Err(ClientError::Transport { address, reason });
+            return Err(ClientError::Unreachable { address, reason });
         }
         Ok(usual.min(state.left.max(MOMENT)))
     }

@@ -367,9 +367,10 @@ fn read_result(
 
 fn classify(error: &ClientError) -> Next {
     match error {
-        ClientError::Transport { .. } | ClientError::NoLeader(_) | ClientError::NotReady(_) => {
-            Next::AwaitLeader
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::Transport { .. }
+        | ClientError::NoLeader(_)
+        | ClientError::NotReady(_) => Next::AwaitLeader,
         ClientError::Refused { code, .. } => match *code {
             response::SERVICE_NOT_AVAILABLE
             | response::NOT_LEADER_FOR_QUEUE

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::protocol::code::response;
-use crate::remoting::{RemotingClient, RemotingCommand};
+use crate::remoting::{InvokeError, RemotingClient, RemotingCommand};
 
 use super::error::ClientError;
 
@@ -136,10 +136,17 @@ impl Remote {
     ) -> Result<Answer, ClientError> {
         match self.client.invoke(address, ask.command(), timeout).await {
             Ok(command) => Ok(Answer { address: address.to_owned(), command }),
-            Err(error) => Err(ClientError::Transport {
-                address: address.to_owned(),
-                reason: error.to_string(),
-            }),
+            Err(error) => {
+                let (address, reason) = (address.to_owned(), error.to_string());
+                Err(match error {
+                    InvokeError::Connect { .. } | InvokeError::Overloaded => {
+                        ClientError::Unreachable { address, reason }
+                    }
+                    InvokeError::Timeout | InvokeError::Closed => {
+                        ClientError::Transport { address, reason }
+                    }
+                })
+            }
         }
     }
 

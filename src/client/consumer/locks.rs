@@ -1,7 +1,8 @@
 //! The locks that brokers grant to a consumer in order: asked for, renewed, given back.
 //!
 //! Invariant: a lock counts from the moment at which it was asked for, so never longer than the broker
-//! thinks; a queue is given back only when its listener's call has ended and its offset is committed.
+//! thinks; a queue is given back only when its listener's call has ended and its offset is committed;
+//! it is not locked again while a request to unlock it may be under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::coordinator::{Pullers, commit_one};
 use super::puller::Puller;
 use super::{ClientError, Shared};
-use crate::client::remote::Ask;
+use crate::client::remote::{Answer, Ask};
 use crate::protocol::body::{LockBatchRequest, LockBatchResponse};
 use crate::protocol::code::request;
 use crate::protocol::fastjson::JsonBody as _;
@@ -49,6 +50,7 @@ pub(super) async fn lock(
         (wanted, answer)
     });
     for (mut wanted, answer) in join_all(asked).await {
+        let answer = answer.map_err(|unheard| unheard.error);
         match answer.and_then(|answer| answer.decode(LockBatchResponse::decode)) {
             Ok(granted) => {
                 let held = granted.locked.into_iter().filter(|queue| wanted.remove(queue));
@@ -92,10 +94,22 @@ pub(super) async fn give_back(shared: Arc<Shared>, queue: MessageQueue, puller: 
 
 async fn unlock(shared: &Shared, queue: &MessageQueue, turn: OwnedMutexGuard<()>) {
     let queues = BTreeSet::from([queue.clone()]);
-    if let Err(error) = ask(shared, request::UNLOCK_BATCH_MQ, &queue.broker_name, &queues).await {
-        tracing::debug!(?queue, %error, "not known to be unlocked: not locked again for a while");
-        // The request may still arrive, and would take back what was locked meanwhile.
-        sleep(LEASE).await;
+    let lease_ended = Instant::now() + LEASE;
+    while let Err(unheard) =
+        ask(shared, request::UNLOCK_BATCH_MQ, &queue.broker_name, &queues).await
+    {
+        let Unheard { sent, error } = unheard;
+        if sent {
+            tracing::debug!(?queue, %error, "not known to be unlocked: not locked again for a while");
+            // The request may still arrive, and would take back what was locked meanwhile.
+            sleep(LEASE).await;
+            break;
+        }
+        if Instant::now() >= lease_ended {
+            break;
+        }
+        tracing::debug!(?queue, %error, "not unlocked yet");
+        sleep(RENEWAL_RETRY).await;
     }
     drop(turn);
 }
@@ -110,15 +124,29 @@ fn by_broker<'a>(
     by_broker
 }
 
+/// Why nothing was heard of a request.
+struct Unheard {
+    /// The broker may have acted upon it, or may do so later.
+    sent: bool,
+    error: ClientError,
+}
+
+impl From<ClientError> for Unheard {
+    /// For what fails before anything is sent to the broker.
+    fn from(error: ClientError) -> Self {
+        Unheard { sent: false, error }
+    }
+}
+
 /// Asks whoever leads the broker name about queues of it.
 async fn ask(
     shared: &Shared,
     code: i32,
     broker_name: &str,
     queues: &BTreeSet<MessageQueue>,
-) -> Result<crate::client::remote::Answer, ClientError> {
+) -> Result<Answer, Unheard> {
     let Some(first) = queues.first() else {
-        return Err(ClientError::NoLeader(broker_name.to_owned()));
+        return Err(ClientError::NoLeader(broker_name.to_owned()).into());
     };
     let client = &shared.client.shared;
     let body = LockBatchRequest {
@@ -130,7 +158,10 @@ async fn ask(
     let route = client.routes.for_reading(&first.topic).await?;
     let asked = async {
         let address = route.leader(broker_name)?;
-        client.remote.ask(address, &Ask::new(code).with_body(body.encode())).await?.success()
+        let answer = client.remote.ask(address, &Ask::new(code).with_body(body.encode())).await;
+        answer
+            .and_then(Answer::success)
+            .map_err(|error| Unheard { sent: !error.is_unsent(), error })
     };
     let answer = asked.await;
     if answer.is_err() {
