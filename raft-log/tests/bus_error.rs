@@ -293,8 +293,11 @@ fn the_hostile_disk_tells_whom_it_ends_and_leaves_the_same_note() {
     let position = raft_log::Position(LOST_OFFSET);
     let log = open(disk.clone(), dir);
     assert!(disk.lose_page(&segment(dir, 0), LOST_OFFSET));
+    assert!(!disk.has_bus_error(), "nobody touched it");
     assert_eq!(log.reader().read(position, 10).unwrap().len(), 10);
+    assert!(disk.has_bus_error());
     let met = disk.take_bus_error().unwrap();
+    assert!(!disk.has_bus_error(), "it was told");
     let page = LOST_OFFSET - LOST_OFFSET % PAGE_BYTES;
     assert_eq!((met.file, met.offset, met.again), (segment(dir, 0), page, false));
     drop(log);

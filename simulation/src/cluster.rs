@@ -164,6 +164,11 @@ impl Member {
     pub fn has_started(&self) -> bool {
         self.slot().live.len() == self.log_dirs.len()
     }
+
+    /// Whether all of it works, and does not end at once by a page that its disk cannot read.
+    pub fn is_there(&self) -> bool {
+        self.has_started() && !self.machine.disk.has_bus_error()
+    }
 }
 
 /// See the module.

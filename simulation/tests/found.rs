@@ -1,14 +1,16 @@
-//! Seeds that found a bug of the product, and still play what they played then or the beginning of it, pass
-//! for good.
+//! Seeds that found a bug of the product or of the simulation, and still play what they played then or the
+//! beginning of it, pass for good.
 
 use std::process::Command;
 
 /// By seed, what it found.
-const FOUND: [(u64, &str); 4] = [
+const FOUND: [(u64, &str); 6] = [
     (50_903, "entries taken back before a newer term was durable"),
     (264, "a commit that came by a detour took a newer one back"),
     (100_663, "an election between a snapshot's installation and its application"),
     (100_281, "a lease waited for after an unlock that was never sent"),
+    (100_387, "a member that had just met a lost page was judged before it could mend it"),
+    (100_468, "the same after the loss of all power"),
 ];
 
 #[test]

@@ -376,6 +376,11 @@ impl SimDisk {
         self.world().maps_end = maps_end;
     }
 
+    /// Whether the present process met a lost page, of which nobody has been told yet.
+    pub fn has_bus_error(&self) -> bool {
+        self.world().bus_error.is_some()
+    }
+
     /// What ends the present process, if it met a lost page.
     pub fn take_bus_error(&self) -> Option<BusError> {
         self.world().bus_error.take()

@@ -10,7 +10,7 @@ use super::Findings;
 const INVARIANT: &str = "derived files follow from the log";
 
 /// Whether the log below cannot be read in whole, because some of it is being mended. Asking is what finds
-/// damage that nobody has met yet.
+/// damage that nobody has met yet; a process that meets a page which its disk cannot read is about to end then.
 pub fn is_being_mended(view: &GroupView) -> bool {
     matches!(view.derived_differences(), Err(StoreError::Damaged { .. }))
 }

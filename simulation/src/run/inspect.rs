@@ -96,20 +96,8 @@ impl Inspector {
         if !world.parameters.faults.iter().any(|kind| disks_lose.contains(kind)) {
             return;
         }
-        let lives = || {
-            world.cluster.members.iter().flat_map(|member| {
-                (0..world.parameters.groups).filter_map(|group| member.live(group))
-            })
-        };
-        let lacks_head = || {
-            let groups = world.parameters.groups;
-            (0..world.cluster.members.len())
-                .any(|number| (0..groups).any(|group| world.cluster.lacks_head(number, group)))
-        };
         let end = world.trace.elapsed() + MENDED_WITHIN;
-        while (lives().any(|live| derived_files::is_being_mended(&live.view)) || lacks_head())
-            && world.trace.elapsed() < end
-        {
+        while is_mending(world) && world.trace.elapsed() < end {
             sleep(MENDING_LOOK).await;
         }
     }
@@ -254,6 +242,21 @@ impl Group {
             }
         }
     }
+}
+
+/// Whether something that a disk lost is not back yet. Asking reads the logs: a process that meets a page which
+/// its disk cannot read ends by that, and mends the page in its next life.
+fn is_mending(world: &World) -> bool {
+    let cluster = &world.cluster;
+    cluster.members.iter().enumerate().any(|(number, member)| {
+        let lacks = |group| {
+            let live = member.live(group);
+            live.is_some_and(|live| derived_files::is_being_mended(&live.view))
+                || cluster.lacks_head(number, group)
+        };
+        // Asked first, so that it is known what becomes of that.
+        (0..world.parameters.groups).any(lacks) || !member.is_there()
+    })
 }
 
 /// Compares what consumers sent back with what came of it.
