@@ -41,6 +41,12 @@ impl Cluster {
         for &id in ids {
             self.wait_status(id, "compaction", begins).await;
         }
+        within("the removal of what was given up", async {
+            while ids.iter().any(|&id| self.segment_file(id, segment - 1).exists()) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     fn snapshot_file(&self, id: u64, segment: u64) -> std::path::PathBuf {
