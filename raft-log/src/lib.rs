@@ -9,8 +9,8 @@
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
 //! - `damage` and `repair`: what is damaged in a log when it is opened, and mending it with what a peer
-//!   gives; `headless`: the same for the snapshot at its start; `scrub`: for single entries of a log in use;
-//!   `noted`: for what a process ended by.
+//!   gives; `later_start`: beginning behind it; `headless`: the same for the snapshot at its start; `scrub`:
+//!   for single entries of a log in use; `noted`: for what a process ended by.
 //! - `unsafe` stands in `disk/` alone: reading maps (`real`), and what a bad sector under them does
 //!   (`bus_error`).
 //!
@@ -35,6 +35,7 @@ mod heard;
 mod identity;
 mod index;
 mod install;
+mod later_start;
 mod log;
 mod mend;
 mod noted;

@@ -7,12 +7,13 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use raft::Storage as _;
 use raft::eraftpb::Entry;
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
     DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, Opened, Patch,
-    PatchRefused, Patched, SEGMENT_BYTES_MIN, Standing,
+    PatchRefused, Patched, Position, SEGMENT_BYTES_MIN, Standing,
 };
 use support::{ENTRIES, entry, fill, now, options};
 
@@ -326,6 +327,113 @@ fn power_may_go_while_a_damaged_log_is_given_up() {
             }
         }
     }
+}
+
+/// The stored form of a member's snapshot where its `nth` segment begins.
+fn snapshot_at(log: &Log<SimDisk>, nth: u64) -> Bytes {
+    let position = Position(nth * SEGMENT_BYTES_MIN);
+    let boundary = log.reader().boundary_before(position).unwrap().unwrap();
+    log.snapshots().save(boundary, b"the state").unwrap();
+    now(log.snapshots().fetch(position)).unwrap().unwrap()
+}
+
+/// A member whose log begins with its `nth` segment, and has a snapshot at the third one.
+fn filled_from(nth: u64) -> SimDisk {
+    let disk = filled("n0");
+    let mut log = open(&disk, "n0");
+    log.set_standing(Standing::Voter).unwrap();
+    snapshot_at(&log, 1);
+    log.compact_to(Position(nth * SEGMENT_BYTES_MIN)).unwrap();
+    snapshot_at(&log, 2);
+    disk
+}
+
+/// Ways to lose entries of the third segment.
+const IN_THE_THIRD: &[(&str, Hurt)] = &[
+    ("header of an entry", |disk| flip_again(disk, first_of(&filled("n0"), 2) + 3, 17)),
+    ("header of the first entry", |disk| flip_again(disk, first_of(&filled("n0"), 2), 17)),
+    ("the segment, not its index", |disk| {
+        disk.remove(&segment(2 * SEGMENT_BYTES_MIN)).unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+    }),
+];
+
+#[test]
+fn power_may_go_while_a_damaged_log_begins_at_a_later_snapshot() {
+    let start = Position(3 * SEGMENT_BYTES_MIN);
+    let first = LogIndex(first_of(&filled("n0"), 3));
+    let given = snapshot_at(&open(&filled("n1"), "n1"), 3);
+    let both = |begins| IN_THE_THIRD.iter().map(move |way| (begins, way));
+    for (begins, (what, hurt)) in [0, 1].into_iter().flat_map(both) {
+        for call in 1.. {
+            let disk = filled_from(begins);
+            hurt(&disk);
+            let log = damaged(&disk);
+            assert_eq!(log.start_at(first).unwrap(), Some(start), "{what}");
+            let snapshot = log.check_start(given.clone()).unwrap();
+            disk.power_off_at_call(call);
+            let begun = log.begin_at(&snapshot);
+            let done = begun.is_ok();
+            drop((log, begun));
+            disk.restart(Loss::Torn(call));
+            let case = format!("{what}, from segment {begins}, power lost during call {call}");
+            let whole = match examine(&disk).unwrap() {
+                Opened::Whole(whole) => whole,
+                Opened::Headless(_) => panic!("{case}: its snapshot is durable first"),
+                Opened::Damaged(log) => {
+                    assert!(!done && log.reach() == LogIndex(ENTRIES), "{case}");
+                    let Opened::Whole(whole) = log.begin_at(&snapshot).unwrap() else {
+                        panic!("{case}")
+                    };
+                    whole
+                }
+            };
+            assert_eq!(whole.standing(), Standing::Voter, "{case}");
+            assert_eq!((whole.first_position(), whole.last_index().0), (start, ENTRIES), "{case}");
+            let state = whole.initial_state().unwrap().hard_state;
+            let promised = (entry(ENTRIES).term, 1, ENTRIES);
+            assert_eq!((state.term, state.vote, state.commit), promised, "{case}");
+            let kept = whole.reader().entries_from(start, usize::MAX).unwrap();
+            assert_eq!(kept.len() as u64, ENTRIES + 1 - first.0, "{case}");
+            assert_eq!(whole.snapshots().positions().unwrap(), [start], "{case}");
+            if done {
+                assert!(call > 10, "{case}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_begins_later_only_where_its_own_next_entry_follows() {
+    let third = IN_THE_THIRD[0].1;
+    let first = first_of(&filled("n0"), 3);
+    let disk = filled_from(0);
+    third(&disk);
+    let before = disk.contents();
+    let log = damaged(&disk);
+    let other = SimDisk::new();
+    let mut others = open(&other, "n1");
+    let mut entries: Vec<Entry> = (1..=ENTRIES).map(entry).collect();
+    entries[5].data = vec![7; entries[5].data.len()].into();
+    others.append(&entries).unwrap();
+    others.begin_sync().wait().unwrap();
+    for (encoded, what) in [
+        (snapshot_at(&others, 3), "of another past"),
+        (snapshot_at(&open(&filled("n1"), "n1"), 2), "before the damage"),
+        (Bytes::from_static(b"nothing"), "nothing"),
+    ] {
+        let refused = log.check_start(encoded).unwrap_err();
+        assert!(matches!(refused, LogError::BadSnapshot(_)), "{what}: {refused}");
+    }
+    assert_eq!(log.start_at(LogIndex(first + 1)).unwrap(), None, "no snapshot stands there");
+    assert_eq!(disk.contents(), before, "nothing is changed");
+    drop(log);
+    flip_again(&disk, first, 100);
+    let log = damaged(&disk);
+    assert_eq!(log.start_at(LogIndex(first)).unwrap(), None, "its payload may be another's");
+    let whole = snapshot_at(&open(&filled("n1"), "n1"), 3);
+    assert!(log.check_start(whole).is_err());
 }
 
 #[test]

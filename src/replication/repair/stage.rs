@@ -3,13 +3,14 @@
 //! Invariant: the log that comes out is whole; until then this member does nothing in the group but
 //! give peers what they lost.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use raft::Storage as _;
 use raft_log::{
-    Damage, DamagedEntry, DamagedLog, Disk, HeadlessLog, Log, LogError, LogIndex, LogOptions,
-    Opened, Patch,
+    BoundarySnapshot, Damage, DamagedEntry, DamagedLog, Disk, HeadlessLog, Log, LogError, LogIndex,
+    LogOptions, Opened, Patch,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -111,6 +112,17 @@ pub async fn mend_log<D: Disk>(
     gone.map_or(Ok(()), |damaged| Err(error(damaged)))
 }
 
+/// What helps a log that lacks entries.
+enum Help {
+    /// A peer has them.
+    Entries(u64, Patch),
+    /// A peer's snapshot stands for them, and the log is intact behind it.
+    Start(BoundarySnapshot),
+    /// Nobody has them any more, and no other log begins before the end of this one: a new start from a snapshot
+    /// costs nothing then.
+    Anew,
+}
+
 struct Stage {
     identity: Arc<Identity>,
     peers: PeerTable,
@@ -122,7 +134,7 @@ impl Stage {
         Stage { identity: Arc::new(identity_of(options)), peers }
     }
 
-    /// Mends the first damage, or begins anew when nobody has what is missing.
+    /// Mends the first damage, or begins behind it or anew when nobody has what is missing.
     async fn repair<D: Disk>(
         &self,
         listener: &TcpListener,
@@ -139,12 +151,16 @@ impl Stage {
             "the log is damaged; this member takes part again when peers have given what is missing"
         );
         let door = RepairDoor::new(&self.identity, &self.peers, Arc::new(Arc::clone(&log)));
-        let found = tokio::select! {
+        let help = tokio::select! {
             biased;
-            found = self.ask(&log, &damage) => found?,
+            help = self.ask(&log, &damage) => help?,
             () = door.keep(listener) => unreachable!("a door is kept until it is dropped"),
         };
-        let Some((peer, patch)) = found else { return Ok(log.begin_anew()?) };
+        let (peer, patch) = match help {
+            Help::Entries(peer, patch) => (peer, patch),
+            Help::Start(snapshot) => return Ok(log.begin_at(&snapshot)?),
+            Help::Anew => return Ok(log.begin_anew()?),
+        };
         let entries = patch.entries();
         let opened = log.mend(patch)?;
         tracing::info!(
@@ -215,35 +231,32 @@ impl Stage {
         }
     }
 
-    /// Asks one peer after the other until one has given everything. None when nobody has it any more, and
-    /// no other log begins before the end of this one: a new start from a snapshot costs nothing then.
-    async fn ask<D: Disk>(
-        &self,
-        log: &DamagedLog<D>,
-        damage: &Damage,
-    ) -> Result<Option<(u64, Patch)>, StartError> {
+    /// Asks one peer after the other until one has given everything, or nobody has it any more and there is
+    /// another way.
+    async fn ask<D: Disk>(&self, log: &DamagedLog<D>, damage: &Damage) -> Result<Help, StartError> {
         let mut rounds = Rounds::new(&self.identity);
         loop {
-            let (mut problems, mut others_begin) = (Vec::new(), Vec::new());
+            let (mut problems, mut others_begin) = (Vec::new(), BTreeMap::new());
             for peer in self.peers.values() {
                 let mut patch = log.patch();
                 match fill(&self.identity, peer, &mut patch, damage.last()).await {
-                    Ok(()) => return Ok(Some((peer.id, patch))),
+                    Ok(()) => return Ok(Help::Entries(peer.id, patch)),
                     Err(problem) => {
                         if let AskError::Compacted(first) = problem {
-                            others_begin.push(first);
+                            others_begin.insert(peer.id, LogIndex(first));
                         }
                         problems.push(format!("peer {}: {problem}", peer.id));
                     }
                 }
             }
             if others_begin.len() == self.peers.len() {
-                let LogIndex(reach) = log.reach();
-                return match others_begin.into_iter().min() {
-                    // What goes, every other member has applied.
-                    Some(first) if reach < first => Ok(None),
-                    _ => Err(damage.error().into()),
-                };
+                // What goes, every other member has applied.
+                if others_begin.values().min().is_some_and(|&first| log.reach() < first) {
+                    return Ok(Help::Anew);
+                }
+                if let Some(snapshot) = self.ask_for_start(log, damage, &others_begin).await? {
+                    return Ok(Help::Start(snapshot));
+                }
             }
             let tell = |reason: &str| {
                 tracing::warn!(
@@ -254,6 +267,30 @@ impl Stage {
             };
             rounds.failed(&problems, tell).await;
         }
+    }
+
+    /// Asks peers whose logs begin where this one is intact for their snapshots there. None when one of them may
+    /// still give it.
+    async fn ask_for_start<D: Disk>(
+        &self,
+        log: &DamagedLog<D>,
+        damage: &Damage,
+        others_begin: &BTreeMap<u64, LogIndex>,
+    ) -> Result<Option<BoundarySnapshot>, StartError> {
+        let mut may_come = false;
+        for (id, &first) in others_begin {
+            let Some(position) = log.start_at(first)? else { continue };
+            let given = fetch_snapshot(&self.identity, &self.peers[id], position).await;
+            match given.map(|encoded| log.check_start(encoded)) {
+                Ok(Ok(snapshot)) => return Ok(Some(snapshot)),
+                // Its log is another one before that, so nothing of this one follows.
+                Ok(Err(LogError::BadSnapshot(_))) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                // Its log may begin elsewhere by now, or it does not run.
+                Err(_) => may_come = true,
+            }
+        }
+        if may_come { Ok(None) } else { Err(damage.error().into()) }
     }
 }
 

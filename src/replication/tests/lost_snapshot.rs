@@ -128,6 +128,17 @@ async fn a_group_of_one_gives_up_nothing_when_it_lacks_its_first_snapshot() {
     assert!(cluster.segment_file(only, 4).exists(), "nothing is removed");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_one_gives_up_nothing_when_it_lacks_entries() {
+    let (mut cluster, only) = Cluster::of_members_with_segments(1).await;
+    cluster.kill(only).await;
+    cluster.lose_segment(only, 2);
+    let ended = cluster.mended_log(only).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&ended, StartError::Log(LogError::Corrupt { .. })), "{ended}");
+    assert!(cluster.segment_file(only, 0).exists(), "nothing is removed");
+    assert!(cluster.segment_file(only, 4).exists(), "nothing is removed");
+}
+
 /// A follower that ended when its log had eight segments, and lost one of them since; what it had applied; and
 /// the leader.
 async fn without_a_segment() -> (Cluster, u64, Shared, u64) {
@@ -159,8 +170,33 @@ async fn who_lacks_entries_that_all_others_gave_up_is_given_everything_by_the_le
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lacks_entries_before_the_others_begin_begins_there_too_and_keeps_what_follows() {
+    for with_its_state in [false, true] {
+        let (mut cluster, leader, applied, lost) = without_a_segment().await;
+        let others: Vec<u64> = (1..=3).filter(|&id| id != lost).collect();
+        cluster.compact(leader, &others, 5, 2000).await;
+        let kept = std::fs::read(cluster.segment_file(lost, 6)).unwrap();
+        let (log, options) = cluster.mended_log(lost).await.unwrap();
+        assert_eq!(log.first_position(), Position(5 * SEGMENT_BYTES));
+        assert!(log.tail() > Position(7 * SEGMENT_BYTES), "its own end is {}", log.tail());
+        assert_eq!(log.standing(), Standing::Voter, "it forgot nothing");
+        drop((log, options));
+        assert_eq!(std::fs::read(cluster.segment_file(lost, 6)).unwrap(), kept);
+        let state = if with_its_state { applied } else { Shared::default() };
+        cluster.start_with(lost, state).await;
+        cluster.converge(leader).await;
+        assert_eq!(values(&cluster, lost), (0..2010).collect::<Vec<_>>());
+        cluster.kill_all().await;
+        assert_eq!(cluster.entries(lost), cluster.entries(leader));
+        assert!(cluster.fatal.lock().is_empty(), "{:?}", cluster.fatal.lock());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_that_another_member_has_not_applied_for_good_are_not_given_up() {
     let (cluster, leader, _, lost) = without_a_segment().await;
+    // Nothing of its own says that what it has behind there follows their snapshot.
+    cluster.lose_segment(lost, 5);
     let others: Vec<u64> = (1..=3).filter(|&id| id != lost).collect();
     // They begin behind what is missing, and before the last that is there.
     cluster.compact(leader, &others, 5, 2000).await;
