@@ -36,7 +36,6 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
     let (group, client_id) = (&*request.consumer_group, &*request.client_id);
     let wanted: Vec<&MessageQueue> =
         request.mq_set.iter().filter(|queue| exists(core, queue)).collect();
-    let now_ms = crate::clock::now_ms();
     let mut free = Vec::new();
     let mut releases = Vec::new();
     for queue in &wanted {
@@ -46,8 +45,10 @@ pub async fn lock(core: &Core, command: &RemotingCommand) -> Outcome {
             Some(_) if crate::mistake::made(crate::mistake::Mistake::LocksHeldQueues) => {
                 free.push(name);
             }
-            Some(lock) if *lock.client_id != *client_id && lock.lasts(now_ms) => {
-                if is_gone(core, group, &lock, now_ms) {
+            Some(lock)
+                if *lock.client_id != *client_id && lock.lasts(core.view.lease_time_ms()) =>
+            {
+                if is_gone(core, group, &lock) {
                     tracing::info!(
                         group, topic = queue.topic, queue = queue.queue_id, from = %lock.client_id,
                         to = client_id, "a queue's lock passes on from a client that is gone"
@@ -118,14 +119,14 @@ pub fn left(core: &Arc<Core>, departures: Vec<Departure>, may_return: bool) {
 }
 
 /// Whether a holder that this leader does not see goes by its lock no more.
-fn is_gone(core: &Core, group: &str, lock: &QueueLock, now_ms: i64) -> bool {
+fn is_gone(core: &Core, group: &str, lock: &QueueLock) -> bool {
     let gone_at_ms = lock.granted_ms + LOCK_BELIEF_MS + ANSWER_ON_ITS_WAY_MS;
     #[cfg(madsim)]
     let gone_at_ms = match crate::mistake::made(crate::mistake::Mistake::FreesUnseenHolders) {
         true => lock.granted_ms,
         false => gone_at_ms,
     };
-    now_ms >= gone_at_ms && !core.clients.is_member(group, &lock.client_id)
+    core.view.lease_time_ms() >= gone_at_ms && !core.clients.is_member(group, &lock.client_id)
 }
 
 /// Whether who asks holds the queue's lock.

@@ -273,8 +273,8 @@ fn out_of_retries(core: &Core, header: &SendHeader<'_>) -> Result<Option<String>
     let retries_max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
     // A group that consumes in order retries at its queue's head, and gives up what it sends back: from
     // the retry topic it would come out of order.
-    let exhausted = header.reconsume_times > retries_max.max(0)
-        || core.view.consumes_in_order(group, crate::clock::now_ms());
+    let exhausted =
+        header.reconsume_times > retries_max.max(0) || core.view.consumes_in_order(group);
     Ok(exhausted.then(|| names::dead_letter_topic(group)))
 }
 

@@ -155,6 +155,9 @@ pub struct LockQueues {
     /// For what.
     #[prost(message, repeated, tag = "3")]
     pub queues: Vec<QueueName>,
+    /// When, in lease time: the leader says it where it writes the entry.
+    #[prost(int64, tag = "4")]
+    pub lease_time_ms: i64,
 }
 
 /// See [`Kind::ReleaseLocks`].
@@ -169,7 +172,7 @@ pub struct ReleaseLocks {
     /// Which; all when there are none.
     #[prost(message, repeated, tag = "3")]
     pub queues: Vec<QueueName>,
-    /// A lock that was granted or renewed after this stays.
+    /// A lock that was granted or renewed after this, in lease time, stays.
     #[prost(int64, tag = "4")]
     pub granted_until_ms: i64,
 }
@@ -267,7 +270,7 @@ impl Command {
     /// Gives a client the locks of queues that nobody else has, and renews its own.
     pub fn lock_queues(group: &str, client_id: &str, queues: Vec<QueueName>) -> Command {
         let (group, client_id) = (group.to_owned(), client_id.to_owned());
-        Kind::LockQueues(LockQueues { group, client_id, queues }).into()
+        Kind::LockQueues(LockQueues { group, client_id, queues, lease_time_ms: 0 }).into()
     }
 
     /// Takes those of a client's locks, all if none is named, that were granted until a time.

@@ -1,8 +1,9 @@
 //! Queue locks: which client of a group consumes a queue in order.
 //!
-//! A lock is a lease by the clock that stamps entries. A client takes its own lock to last
-//! [`LOCK_BELIEF_MS`] from the answer, and asks again well before; here it lasts [`LOCK_LIFE_MS`] from
-//! the entry that granted it.
+//! A lock is a lease by lease time, which is in the entries that grant: never more of it passes between
+//! two of them than by any leader's monotonic clock, whatever wall clocks do. A client takes its own lock
+//! to last [`LOCK_BELIEF_MS`] from the answer, and asks again well before; here it lasts [`LOCK_LIFE_MS`]
+//! from the entry that granted it.
 //!
 //! Invariant: a queue has one holder at most, and another client becomes it only after the lease has
 //! run out or was released. Both are decided by entries alone, so a new leader knows every lock that
@@ -25,7 +26,7 @@ pub const LOCK_BELIEF_MS: i64 = 30_000;
 pub struct QueueLock {
     /// Id of the client.
     pub client_id: Arc<str>,
-    /// Store timestamp of the entry that granted it last.
+    /// Lease time of the entry that granted it last.
     pub granted_ms: i64,
 }
 
@@ -36,6 +37,7 @@ pub type GroupLocks = BTreeMap<(Arc<str>, i32), QueueLock>;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Locks {
     by_group: BTreeMap<Arc<str>, GroupLocks>,
+    lease_time_ms: i64,
 }
 
 impl Locks {
@@ -49,7 +51,19 @@ impl Locks {
         self.by_group.iter()
     }
 
+    /// Lease time of the newest grant; the next one's is not lower.
+    pub fn lease_time_ms(&self) -> i64 {
+        self.lease_time_ms
+    }
+
+    pub(super) fn restore_lease_time(&mut self, lease_time_ms: i64) {
+        self.lease_time_ms = self.lease_time_ms.max(lease_time_ms);
+    }
+
     pub(super) fn restore(&mut self, group: &str, locks: GroupLocks) {
+        // Older versions kept store timestamps, and no lease time.
+        let newest_ms = locks.values().map(|lock| lock.granted_ms).max();
+        self.restore_lease_time(newest_ms.unwrap_or(0));
         self.by_group.insert(Arc::from(group), locks);
     }
 }
@@ -61,7 +75,8 @@ impl State {
     }
 
     pub(super) fn lock_queues(&mut self, command: &LockQueues) {
-        let now_ms = self.last_store_timestamp_ms;
+        let now_ms = self.locks.lease_time_ms.max(command.lease_time_ms);
+        self.locks.lease_time_ms = now_ms;
         let group: Arc<str> = match self.locks.by_group.get_key_value(&*command.group) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(&*command.group),
@@ -143,7 +158,7 @@ mod tests {
 
     use raft_log::Position;
 
-    use super::super::{Command, CommandBatch};
+    use super::super::{Command, CommandBatch, Kind};
     use super::*;
     use crate::protocol::topic::TopicConfig;
 
@@ -163,8 +178,11 @@ mod tests {
         ids.iter().map(|&queue_id| QueueName { topic: "t".into(), queue_id }).collect()
     }
 
-    fn lock(state: &mut State, now_ms: i64, client: &str, ids: &[i32]) {
-        apply(state, now_ms, Command::lock_queues("g", client, queues(ids)));
+    fn lock(state: &mut State, lease_time_ms: i64, client: &str, ids: &[i32]) {
+        let (group, client_id, queues) = ("g".to_owned(), client.to_owned(), queues(ids));
+        let lock = LockQueues { group, client_id, queues, lease_time_ms };
+        // Whatever the wall clock says.
+        apply(state, 1, Kind::LockQueues(lock).into());
     }
 
     fn holders(state: &State) -> Vec<(i32, String, i64)> {
@@ -202,6 +220,19 @@ mod tests {
         apply(&mut state, 300, Command::release_locks("g", "a", Vec::new(), 200));
         apply(&mut state, 300, Command::release_locks("g", "b", Vec::new(), 200));
         assert!(state.locks().of_group("g").is_none(), "a group without locks is not kept");
+    }
+
+    #[test]
+    fn lease_time_never_goes_back() {
+        let mut state = with_topic();
+        lock(&mut state, 500, "a", &[0]);
+        let mut state = State::restore(&state.snapshot()).unwrap();
+        lock(&mut state, 400, "b", &[1]);
+        assert_eq!(holders(&state), [(0, "a".into(), 500), (1, "b".into(), 500)]);
+        apply(&mut state, 1, Command::release_locks("g", "a", Vec::new(), 500));
+        apply(&mut state, 1, Command::release_locks("g", "b", Vec::new(), 500));
+        let state = State::restore(&state.snapshot()).unwrap();
+        assert_eq!(state.locks().lease_time_ms(), 500, "nor when nothing is locked");
     }
 
     #[test]

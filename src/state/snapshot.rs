@@ -81,6 +81,8 @@ struct MetaValue {
     offsets_timestamp_ms: i64,
     #[prost(uint32, tag = "9")]
     format: u32,
+    #[prost(int64, tag = "10")]
+    lease_time_ms: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -275,6 +277,7 @@ impl State {
             offsets_counter: self.offsets_version.counter,
             offsets_timestamp_ms: self.offsets_version.timestamp,
             format: FORMAT,
+            lease_time_ms: self.locks.lease_time_ms(),
         }
     }
 
@@ -283,6 +286,7 @@ impl State {
             |counter, timestamp| DataVersion { counter, timestamp, ..DataVersion::default() };
         self.min_position = Position(meta.min_position);
         self.last_store_timestamp_ms = meta.last_store_timestamp_ms;
+        self.locks.restore_lease_time(meta.lease_time_ms);
         self.topics.version = version(meta.topics_counter, meta.topics_timestamp_ms);
         self.groups.version = version(meta.groups_counter, meta.groups_timestamp_ms);
         self.offsets_version = version(meta.offsets_counter, meta.offsets_timestamp_ms);

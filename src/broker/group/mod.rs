@@ -11,6 +11,7 @@ mod checkpointer;
 mod delivery;
 mod effects;
 mod fetch;
+mod lease_clock;
 mod lookup;
 mod machine;
 mod open;

@@ -14,6 +14,7 @@ use raft_log::{Disk, Log, LogError, LogIndex, Position, SnapshotStore};
 use super::super::host::Host;
 use super::checkpointer::Checkpointer;
 use super::effects::EffectsSink;
+use super::lease_clock::LeaseClock;
 use super::machine::GroupMachine;
 use super::sequencer::GroupSequencer;
 use super::shared::Shared;
@@ -154,6 +155,7 @@ pub fn open(mut options: GroupOptions) -> Result<Group, StoreError> {
         extents,
         log,
         traffic: Arc::default(),
+        lease_clock: LeaseClock::default(),
         applied: AtomicU64::new(applied.0),
         applied_end: AtomicU64::new(applied_end.0),
     });

@@ -74,7 +74,8 @@ impl GroupSequencer {
         match proposal {
             Proposal::Messages(messages) => self.take_messages(plan, messages, slot),
             Proposal::Delivery(delivery) => self.take_delivery(plan, delivery, slot),
-            Proposal::Command { command, reply } => {
+            Proposal::Command { mut command, reply } => {
+                self.stamp(&mut command);
                 let bytes = command.encoded_len() + BATCH_OVERHEAD_BYTES;
                 // Commands precede the records of their entry; messages sent before a topic's
                 // deletion must not come behind it.
@@ -93,6 +94,13 @@ impl GroupSequencer {
                 plan.pending.commands.push(reply);
                 Taken::Yes
             }
+        }
+    }
+
+    /// A lease counts from when its entry is written, not from when it was asked for.
+    fn stamp(&self, command: &mut Command) {
+        if let Some(Kind::LockQueues(lock)) = &mut command.kind {
+            lock.lease_time_ms = self.shared.lease_clock.now_ms().unwrap_or(0);
         }
     }
 
@@ -187,10 +195,13 @@ impl Sequencer for GroupSequencer {
             return;
         }
         self.overlay.clear();
-        self.last_store_timestamp_ms = self.shared.state.read().last_store_timestamp_ms();
+        let state = self.shared.state.read();
+        self.last_store_timestamp_ms = state.last_store_timestamp_ms();
+        self.shared.lease_clock.begin(state.locks().lease_time_ms());
     }
 
     fn end_term(&mut self) {
+        self.shared.lease_clock.end();
         #[cfg(madsim)]
         if crate::mistake::made(crate::mistake::Mistake::KeepsOldOffsets) {
             return;

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::RwLock;
 use raft_log::Position;
 
+use super::lease_clock::LeaseClock;
 use crate::metrics::traffic::Traffic;
 use crate::protocol::topic::TopicConfig;
 use crate::state::State;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) log: Arc<dyn CommittedLog>,
     /// What passes.
     pub(super) traffic: Arc<Traffic>,
+    pub(super) lease_clock: LeaseClock,
     /// Index of the last applied entry.
     pub(super) applied: AtomicU64,
     /// Position behind it.

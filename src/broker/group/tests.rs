@@ -4,6 +4,7 @@
 
 mod delivery;
 mod derived;
+mod leases;
 mod queues;
 mod real_log;
 mod sequencing;

@@ -174,14 +174,23 @@ impl GroupView {
         locks.get(&(Arc::from(topic), queue_id)).cloned()
     }
 
+    /// The time by which leases of queue locks last. Where nobody leads it is that of the newest grant.
+    ///
+    /// To be asked for after the lock that is compared with it: a term may end and a new one begin between.
+    pub fn lease_time_ms(&self) -> i64 {
+        let running_ms = self.shared.lease_clock.now_ms();
+        running_ms.unwrap_or_else(|| self.shared.state.read().locks().lease_time_ms())
+    }
+
     /// Whether a client of the group holds a lock.
-    pub fn consumes_in_order(&self, group: &str, now_ms: i64) -> bool {
+    pub fn consumes_in_order(&self, group: &str) -> bool {
+        let now_ms = self.lease_time_ms();
         let state = self.shared.state.read();
         let locks = state.locks().of_group(group);
         locks.is_some_and(|locks| locks.values().any(|lock| lock.lasts(now_ms)))
     }
 
-    /// When a client was last granted a lock that it still has.
+    /// When, in lease time, a client was last granted a lock that it still has.
     pub fn last_lock_ms(&self, group: &str, client_id: &str) -> Option<i64> {
         let state = self.shared.state.read();
         let locks = state.locks().of_group(group)?.values();
