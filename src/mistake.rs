@@ -52,6 +52,8 @@ pub enum Mistake {
     TakesBackUnknown,
     /// A queue's lock goes to whoever asks.
     LocksHeldQueues,
+    /// Leases of queues' locks are measured by wall clocks.
+    LeasesByWallClock,
     /// A leader takes a holder that it has not heard of for gone.
     FreesUnseenHolders,
     /// What a group commits undoes a reset that stands.

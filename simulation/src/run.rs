@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cluster::{self, Cluster, NAME_SERVER};
 use crate::dice::Dice;
-use crate::faults::{self, Counts, Kind};
+use crate::faults::{self, Counts};
 use crate::history::{History, Outcome};
 use crate::invariants::kept_topics::KeptTopics;
 use crate::invariants::no_gap::NoGap;
@@ -301,10 +301,8 @@ impl World {
         self.start_lockers(&operator);
     }
 
-    /// Where clocks jump nobody can tell how long a lease lasts.
     fn start_lockers(&self, node: &madsim::runtime::NodeHandle) {
-        let clocks_agree = !self.parameters.faults.contains(&Kind::ClockJump);
-        let holders = clocks_agree.then(OneHolder::default);
+        let holders = OneHolder::default();
         for group in 0..self.parameters.groups {
             for number in 0..self.parameters.lockers {
                 let with = Lock {

@@ -1,9 +1,9 @@
 //! A queue has one holder of its lock at a time (S12), by what clients were told.
 //!
 //! A client goes by an answer for 30 s from when it came, or until it says that it lets go, or ends. It
-//! waits for an answer for less than the 3 s that brokers allow for it. Leases are measured by leaders'
-//! clocks, so this holds where clocks agree; and a client that lost its connection keeps its locks for
-//! that long only where `queueLockReturnMs` says so. Runs with other clocks are not judged.
+//! waits for an answer for less than the 3 s that brokers allow for it. Whether wall clocks agree or jump
+//! makes no difference; but a client that lost its connection keeps its locks for that long only where
+//! `queueLockReturnMs` says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -39,8 +39,8 @@ pub struct Lock {
     pub parameters: Arc<Parameters>,
     /// The run's events.
     pub trace: Trace,
-    /// Who holds what; none where that is not judged.
-    pub holders: Option<OneHolder>,
+    /// Who holds what.
+    pub holders: OneHolder,
     /// Where two holders are reported.
     pub findings: Findings,
 }
@@ -95,9 +95,8 @@ impl Client<'_> {
         let (trace, group) = (&self.with.trace, self.with.group);
         let held = locked.iter().map(|queue| Queue { group, id: queue.queue_id }).collect();
         trace.note(format_args!("{} holds {locked:?}", self.id));
-        if let Some(holders) = &self.with.holders {
-            holders.told(&self.id, (queues, &held), trace.elapsed(), &self.with.findings);
-        }
+        let Lock { holders, findings, .. } = self.with;
+        holders.told(&self.id, (queues, &held), trace.elapsed(), findings);
     }
 
     /// Whether it is known that they are let go.
@@ -107,9 +106,7 @@ impl Client<'_> {
     }
 
     fn lets_go(&self, queues: impl IntoIterator<Item = Queue>) {
-        if let Some(holders) = &self.with.holders {
-            holders.lets_go(&self.id, queues);
-        }
+        self.with.holders.lets_go(&self.id, queues);
     }
 
     /// Unregisters with all members.

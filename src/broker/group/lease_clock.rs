@@ -39,6 +39,10 @@ impl LeaseClock {
 
     /// Lease time by this leader; none where nobody leads.
     pub(super) fn now_ms(&self) -> Option<i64> {
+        #[cfg(madsim)]
+        if crate::mistake::made(crate::mistake::Mistake::LeasesByWallClock) {
+            return Some(crate::clock::now_ms());
+        }
         let Term { began_at, from_ms } = (*self.term.lock())?;
         let passed_ms = i64::try_from(began_at.elapsed().as_millis()).unwrap_or(i64::MAX);
         Some(from_ms.saturating_add(passed_ms))
