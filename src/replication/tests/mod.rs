@@ -222,7 +222,7 @@ async fn a_member_may_be_elected_before_its_snapshot_is_applied() {
         within("a handover", cluster.handle(leader).transfer_leader(to)).await,
         Ok(follower)
     );
-    assert_eq!(state.lock().applied, 0, "it was elected with nothing applied");
+    assert_eq!(state.lock().restored, 0, "it was elected with the snapshot not applied");
     assert!(!cluster.handle(follower).status().borrow().serving, "and serves nobody yet");
     drop(release);
     assert_eq!(cluster.leader_except(leader).await, follower);
