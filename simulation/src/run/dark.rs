@@ -62,6 +62,8 @@ impl World {
             self.cluster.start_again((number + members / 2) % members);
         }
         self.cluster.keep_dark(false);
+        // Who ended by itself meanwhile, to be started again, was not.
+        (0..members).for_each(|number| self.cluster.start_again(number));
         liveness::recovers(self, took).await?;
         self.stop_producers().await?;
         liveness::converges_all(self, took).await?;
