@@ -6,10 +6,15 @@
 //! gap, everything is as it was. When nothing behind is known, only what the peer knows to be
 //! committed is taken: such an entry is the same on every member for ever.
 //!
+//! That also tells when what is damaged was never committed: the group has committed another entry in
+//! the place of one whose checksum is known here, so it has given up that one and all behind it, as
+//! raft would have told this member. They are taken back then, and nothing else is missing.
+//!
 //! Invariants: what does not prove itself changes nothing; a patch is written whole or, when power
-//! goes meanwhile, in parts that are each right, and the rest is still found missing.
+//! goes meanwhile, in parts that are each right, and the rest is still found missing; what was
+//! committed is in the file before anything behind it is taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,17 +23,18 @@ use bytes::{Bytes, BytesMut};
 use raft::eraftpb;
 
 use crate::anew;
-use crate::damage::{Damage, DamageEnd, DamagedLog, read_entry};
+use crate::damage::{DamageEnd, DamagedLog, read_entry};
 use crate::disk::{Disk, Lane};
 use crate::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, HEADER, StoredEntry, stored_form};
-use crate::error::LogError;
-use crate::files;
+use crate::error::{IoContext, LogError};
+use crate::files::{self, FileKind};
+use crate::hard_state::{HardStateFile, HardStateValue};
 use crate::log::{Log, Opened};
 use crate::options::payload_bytes_max;
 use crate::pages::Patchwork;
 use crate::reader::LogReader;
 use crate::recovery;
-use crate::segment::Segment;
+use crate::segment::{Segment, Witness};
 use crate::standing::Standing;
 use crate::table::{Boundary, place};
 use crate::types::{LogIndex, Position, Term};
@@ -80,23 +86,38 @@ pub struct Patch {
     payload_bytes_max: usize,
     goal: DamageEnd,
     end: Boundary,
+    /// The log one entry shorter than it is intact.
+    shorter: Option<Boundary>,
+    /// Everything up to here was committed when the log was last used.
+    known_committed: LogIndex,
     pieces: Vec<(u64, Bytes)>,
     bytes: usize,
     /// Every entry in it is committed.
     committed: bool,
+    /// The newest term among what was given.
+    term: Term,
+    /// What the log has behind the patch, the group has given up.
+    supersedes: bool,
 }
 
 impl Patch {
-    /// For a damage; nothing is known yet.
-    fn new(damage: &Damage, segment_bytes: u64) -> Self {
+    /// For the first damage of a log; nothing is known yet.
+    fn new<D: Disk>(log: &DamagedLog<D>) -> Self {
+        let segment_bytes = log.options.segment_bytes;
+        let Boundary { index: LogIndex(last), .. } = log.damage.before;
+        let longer = last > log.table.start.index.0;
         Self {
             segment_bytes,
             payload_bytes_max: payload_bytes_max(segment_bytes),
-            goal: damage.end,
-            end: damage.before,
+            goal: log.damage.end,
+            end: log.damage.before,
+            shorter: longer.then(|| log.table.boundary_at(last - 1).ok()).flatten(),
+            known_committed: log.commit,
             pieces: Vec::new(),
             bytes: 0,
             committed: true,
+            term: Term(0),
+            supersedes: false,
         }
     }
 
@@ -132,8 +153,18 @@ impl Patch {
         if entries.is_empty() {
             return Err(PatchRefused::Nothing);
         }
+        self.term = entries.iter().fold(self.term, |newest, entry| newest.max(Term(entry.term)));
         if previous_crc != self.end.chain_crc {
-            return Err(PatchRefused::OtherPast(self.next()));
+            return match self.shorter {
+                Some(shorter)
+                    if self.pieces.is_empty() && self.is_given_up(self.end.index, committed) =>
+                {
+                    self.end = shorter;
+                    self.supersede();
+                    Ok(self.state())
+                }
+                _ => Err(PatchRefused::OtherPast(self.next())),
+            };
         }
         for entry in entries {
             if let Patched::Ready = self.state() {
@@ -161,9 +192,13 @@ impl Patch {
             self.pad_to(at);
         }
         let (header, crc) = EntryHeader::of(entry, at, self.end.chain_crc).encode();
+        let mut another = false;
         match self.goal {
             DamageEnd::Chain { index: last, crc: wanted, .. } if last == index && crc != wanted => {
-                return Err(PatchRefused::OtherEntry(index));
+                if !self.committed || !self.is_given_up(index, committed) {
+                    return Err(PatchRefused::OtherEntry(index));
+                }
+                another = true;
             }
             DamageEnd::Open(_) if !is_committed => return Err(PatchRefused::Unproven(index)),
             DamageEnd::Chain { .. } | DamageEnd::Open(_) => {}
@@ -173,7 +208,21 @@ impl Patch {
         self.put(at, bytes);
         self.end =
             Boundary { index, term: Term(entry.term), position: Position(end), chain_crc: crc };
+        if another {
+            self.supersede();
+        }
         Ok(())
+    }
+
+    /// Whether an entry of this log, of which the peer has another one, was given up by the group.
+    fn is_given_up(&self, index: LogIndex, committed: LogIndex) -> bool {
+        self.known_committed < index && index <= committed
+    }
+
+    /// The log ends with what is in the patch.
+    fn supersede(&mut self) {
+        self.goal = DamageEnd::Open(self.end.index);
+        self.supersedes = true;
     }
 
     /// Says that the rest of the segment, which ends at `to`, is empty.
@@ -217,7 +266,7 @@ fn is_padding(bytes: &[u8]) -> bool {
 impl<D: Disk> DamagedLog<D> {
     /// An empty patch for the first damage.
     pub fn patch(&self) -> Patch {
-        Patch::new(self.damage(), self.options.segment_bytes)
+        Patch::new(self)
     }
 
     /// Intact entries from `first` on: up to `last`, and about `limit_bytes` of payload. Work that
@@ -267,6 +316,8 @@ impl<D: Disk> DamagedLog<D> {
     pub fn mend(&self, patch: Patch) -> Result<Opened<D>, LogError> {
         assert_eq!(patch.state(), Patched::Ready, "only what proved itself is written");
         let segment_bytes = self.options.segment_bytes;
+        let (end, supersedes) = (patch.end, patch.supersedes);
+        self.come_to(patch.term)?;
         let mut runs: BTreeMap<u64, (u64, BytesMut)> = BTreeMap::new();
         for (position, bytes) in patch.finish() {
             let start = position - position % segment_bytes;
@@ -275,19 +326,74 @@ impl<D: Disk> DamagedLog<D> {
         }
         for (start, (position, run)) in runs {
             let segment = self.segment(start)?;
-            self.write_run(&segment, position - start, &run)?;
+            self.write_run(&segment, position - start, &run, supersedes)?;
+        }
+        if supersedes {
+            self.take_back(end)?;
         }
         self.open_again()
     }
 
+    /// No log holds an entry of a term that its member has not come to, and nothing of an older term is
+    /// taken back before a newer one is durable. No vote was given in it.
+    fn come_to(&self, term: Term) -> Result<(), LogError> {
+        let Some(mut file) = HardStateFile::open(&self.disk, &self.dir)? else { return Ok(()) };
+        let held = file.durable();
+        if held.term < term.0 {
+            file.store(HardStateValue { term: term.0, vote: raft::INVALID_ID, ..held }, true)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what stands behind `end`, and what bears witness to it, in the order of a truncation.
+    fn take_back(&self, end: Boundary) -> Result<(), LogError> {
+        let segment_bytes = self.options.segment_bytes;
+        // Where the last byte before is, if the log has any.
+        let last = end.position.0.max(self.table.first_position() + 1) - 1;
+        let target = last - last % segment_bytes;
+        tracing::warn!(
+            dir = %self.dir.display(), index = end.index.0 + 1,
+            "the group has committed other entries than this log ends with, and they are taken back"
+        );
+        let names = self.disk.list(&self.dir).during("list", &self.dir)?;
+        let kinds = || names.iter().map(|name| FileKind::of(name));
+        for kind in kinds() {
+            if let FileKind::Index(start) = kind
+                && start >= target
+            {
+                files::remove_durably(&self.disk, &self.dir, &files::index_path(&self.dir, start))?;
+            }
+        }
+        let later: BTreeSet<u64> = kinds()
+            .filter_map(|kind| match kind {
+                FileKind::Segment(start) if start > target => Some(start),
+                _ => None,
+            })
+            .collect();
+        for start in later.into_iter().rev() {
+            files::remove_durably(&self.disk, &self.dir, &files::segment_path(&self.dir, start))?;
+        }
+        let segment = Segment::open(&self.disk, &self.dir, target, segment_bytes)?;
+        segment.renew_lost_trailer()?;
+        segment.lower_witness(Witness { position: end.position.0, index: end.index.0 })?;
+        segment.clear_from(end.position.0 - target)?;
+        segment.sync()
+    }
+
     /// Writes what stood at an offset of a segment, in whole pages; durable on return.
-    fn write_run(&self, segment: &Segment<D>, offset: u64, run: &[u8]) -> Result<(), LogError> {
+    fn write_run(
+        &self,
+        segment: &Segment<D>,
+        offset: u64,
+        run: &[u8],
+        supersedes: bool,
+    ) -> Result<(), LogError> {
         let patchwork = Patchwork::around(segment, offset, run)?;
         if patchwork.lost_before {
             let reason = "the disk cannot read what precedes the damage either";
             return Err(LogError::corrupt(&segment.path, segment.start + offset, reason));
         }
-        if patchwork.lost_behind {
+        if patchwork.lost_behind && !supersedes {
             // Zeros take the place of what may have been acknowledged, and would be cut as a torn tail.
             let standing = Standing::load(&self.disk, &self.dir)?.without_votes();
             tracing::error!(

@@ -2,122 +2,22 @@
 //! bytes that were there, and nothing else is taken for them. Power may go during any disk call.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/hurt.rs"]
+mod hurt;
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
+use hurt::*;
 use raft::Storage as _;
 use raft::eraftpb::Entry;
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
-    DamageEnd, DamagedLog, Disk, DiskFile, Fetched, Log, LogError, LogIndex, Opened, Patch,
-    PatchRefused, Patched, Position, SEGMENT_BYTES_MIN, Standing,
+    DamageEnd, Disk, DiskFile, Log, LogError, LogIndex, Opened, PatchRefused, Position,
+    SEGMENT_BYTES_MIN, Standing,
 };
-use support::{ENTRIES, entry, fill, now, options};
-
-const DIR: &str = "/log";
-const LIMIT_BYTES: usize = 3_000;
-
-fn open(disk: &SimDisk, member: &str) -> Log<SimDisk> {
-    Log::open(disk.clone(), Path::new(DIR), options(member)).unwrap()
-}
-
-/// A member's disk with `ENTRIES` entries in four segments, all durable and committed.
-fn filled(member: &str) -> SimDisk {
-    let disk = SimDisk::new();
-    fill(&mut open(&disk, member));
-    disk
-}
-
-fn segment(start: u64) -> PathBuf {
-    Path::new(DIR).join(format!("{start:020}"))
-}
-
-/// Where the header of entry `index` is: segment and offset.
-fn place(disk: &SimDisk, index: u64) -> (PathBuf, u64) {
-    let position = open(disk, "n0").reader().position_of(LogIndex(index)).unwrap().0;
-    let start = position - position % SEGMENT_BYTES_MIN;
-    (segment(start), position - start)
-}
-
-/// Index of the first entry of the `nth` segment.
-fn first_of(disk: &SimDisk, nth: u64) -> u64 {
-    let reader = open(disk, "n0").reader();
-    let start = nth * SEGMENT_BYTES_MIN;
-    (1..=ENTRIES).find(|&index| reader.position_of(LogIndex(index)).unwrap().0 >= start).unwrap()
-}
-
-/// With an index file opening does not read the segment: without, it does.
-fn forget_indexes(disk: &SimDisk) {
-    for name in disk.list(Path::new(DIR)).unwrap() {
-        if name.ends_with(".index") {
-            disk.remove(&Path::new(DIR).join(name)).unwrap();
-        }
-    }
-    disk.sync_dir(Path::new(DIR)).unwrap();
-}
-
-/// The log's bytes without trailers.
-fn log_bytes(disk: &SimDisk) -> Vec<Vec<u8>> {
-    let names = disk.list(Path::new(DIR)).unwrap();
-    let segments = names.iter().filter(|name| name.parse::<u64>().is_ok());
-    let entries = |name: &String| {
-        let content = disk.content(&Path::new(DIR).join(name)).unwrap();
-        content[..SEGMENT_BYTES_MIN as usize].to_vec()
-    };
-    segments.map(entries).collect()
-}
-
-fn examine(disk: &SimDisk) -> Result<Opened<SimDisk>, LogError> {
-    Log::examine(disk.clone(), Path::new(DIR), options("n0"))
-}
-
-fn damaged(disk: &SimDisk) -> Arc<DamagedLog<SimDisk>> {
-    match examine(disk).unwrap() {
-        Opened::Damaged(damaged) => damaged,
-        Opened::Whole(_) | Opened::Headless(_) => panic!("the damage is not seen"),
-    }
-}
-
-fn raft_entries(fetched: Fetched) -> Vec<Entry> {
-    fetched.entries.into_iter().map(Entry::from).collect()
-}
-
-/// Fills the patch from a peer's log.
-fn fill_patch(patch: &mut Patch, peer: &Log<SimDisk>, committed: u64) -> Result<(), PatchRefused> {
-    while let Patched::Wants(first) = patch.state() {
-        let fetched = peer.reader().fetch(first, LogIndex(u64::MAX), LIMIT_BYTES);
-        let fetched = now(fetched).unwrap().ok_or(PatchRefused::Nothing)?;
-        let previous_crc = fetched.previous_crc;
-        patch.add(previous_crc, &raft_entries(fetched), LogIndex(committed))?;
-    }
-    Ok(())
-}
-
-/// Mends damage after damage until the log is whole. How many there were.
-fn repair(disk: &SimDisk, peer: &Log<SimDisk>) -> Result<u32, LogError> {
-    repair_from(disk, peer, 0)
-}
-
-/// [`repair`] with a peer that knows everything up to an index to be committed.
-fn repair_from(disk: &SimDisk, peer: &Log<SimDisk>, committed: u64) -> Result<u32, LogError> {
-    let mut opened = examine(disk)?;
-    for mended in 0.. {
-        let damaged = match opened {
-            Opened::Whole(_) => return Ok(mended),
-            Opened::Damaged(damaged) => damaged,
-            Opened::Headless(log) => panic!("no snapshot was damaged: {}", log.error()),
-        };
-        let mut patch = damaged.patch();
-        fill_patch(&mut patch, peer, committed).unwrap();
-        opened = damaged.mend(patch)?;
-    }
-    unreachable!()
-}
-
-type Hurt = fn(&SimDisk);
+use support::{ENTRIES, entry, now, options};
 
 fn flip(disk: &SimDisk, index: u64, offset: u64) {
     let (path, begin) = place(disk, index);
@@ -162,13 +62,6 @@ const PLACES: &[(&str, u32, Hurt)] = &[
     }),
 ];
 
-/// [`flip`] when the log cannot be opened any more.
-fn flip_again(disk: &SimDisk, index: u64, offset: u64) {
-    let (path, begin) = place(&filled("n0"), index);
-    forget_indexes(disk);
-    assert!(disk.flip_bit(&path, begin + offset, 5));
-}
-
 #[test]
 fn whatever_is_hit_is_mended_to_the_bytes_that_were_there() {
     let peer = open(&filled("n1"), "n1");
@@ -187,18 +80,6 @@ fn whatever_is_hit_is_mended_to_the_bytes_that_were_there() {
         let whole = log.reader().entries_from(log.first_position(), usize::MAX).unwrap();
         assert_eq!(whole.len() as u64, ENTRIES, "{what}");
     }
-}
-
-/// The page of a byte of an entry cannot be read any more.
-fn lose(disk: &SimDisk, index: u64, offset: u64) {
-    let (path, begin) = place(&filled("n0"), index);
-    forget_indexes(disk);
-    assert!(disk.lose_page(&path, begin + offset));
-}
-
-fn lost_pages(disk: &SimDisk) -> bool {
-    let names = disk.list(Path::new(DIR)).unwrap();
-    names.iter().any(|name| disk.has_lost_pages(&Path::new(DIR).join(name)))
 }
 
 /// Pages that cannot be read.

@@ -1,0 +1,163 @@
+//! Damage among entries that were synced and never committed: what the group has in their place proves it,
+//! and they are taken back. Power may go during any disk call.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/hurt.rs"]
+mod hurt;
+mod support;
+
+use std::path::Path;
+
+use hurt::*;
+use raft::Storage as _;
+use raft::eraftpb::{Entry, HardState};
+use raft_log::fault::{Loss, SimDisk};
+use raft_log::{Log, LogError, LogIndex, PatchRefused, Standing};
+use support::{ENTRIES, entry, options};
+
+/// The last entry that the group has as well.
+const SHARED: u64 = 100;
+/// The term in which the group went on without this member.
+const LATER: u64 = 9;
+
+/// What the group has committed in the place of an entry behind the shared ones.
+fn other(index: u64) -> Entry {
+    let data = vec![!index as u8; 300 + (index * 53 % 1900) as usize];
+    Entry { index, term: LATER, data: data.into(), ..Entry::default() }
+}
+
+/// A disk with all entries, of which only the shared ones are known to be committed.
+fn left_behind() -> SimDisk {
+    let disk = SimDisk::new();
+    let mut log = open(&disk, "n0");
+    log.append(&(1..=ENTRIES).map(entry).collect::<Vec<_>>()).unwrap();
+    log.begin_sync().wait().unwrap();
+    let term = entry(ENTRIES).term;
+    log.set_hard_state(HardState { term, vote: 1, commit: SHARED - 9, ..HardState::default() });
+    log.begin_sync().wait().unwrap();
+    disk
+}
+
+/// The log of a member that has the shared entries and others behind them, up to `last`.
+fn gone_on(last: u64) -> Log<SimDisk> {
+    let mut log = open(&SimDisk::new(), "n1");
+    let shared = (1..=SHARED).map(entry);
+    log.append(&shared.chain((SHARED + 1..=last).map(other)).collect::<Vec<_>>()).unwrap();
+    log
+}
+
+type Count = fn() -> u64;
+
+/// What is hit, and how many entries there are when that is mended.
+const GIVEN_UP: &[(&str, Count, Hurt)] = &[
+    ("the first of them", || SHARED + 1, |disk| flip_again(disk, SHARED + 1, 17)),
+    ("one of them", || SHARED + 4, |disk| flip_again(disk, SHARED + 6, 17)),
+    ("the last of them", || ENTRIES - 2, |disk| flip_again(disk, ENTRIES, 17)),
+    (
+        "some of them and some before",
+        || SHARED + 3,
+        |disk| {
+            (SHARED - 3..=SHARED + 3).for_each(|index| flip_again(disk, index, 17));
+        },
+    ),
+    ("a page around the first of them", || SHARED + 2, |disk| lose(disk, SHARED + 1, 0)),
+    (
+        "the first of them in a segment",
+        || first_of_last() - 2,
+        |disk| {
+            let (path, begin) = place(&filled("n0"), first_of_last());
+            assert_eq!(begin, 0);
+            assert!(disk.flip_bit(&path, 17, 5));
+        },
+    ),
+];
+
+/// Index of the first entry in the last segment.
+fn first_of_last() -> u64 {
+    first_of(&filled("n0"), 3)
+}
+
+/// Whether the log has what all have, then a part of one of the two ends, and nothing else.
+fn check_left(disk: &SimDisk, entries: u64, case: &str) {
+    let log = open(disk, "n0");
+    assert_eq!(log.last_index(), LogIndex(entries), "{case}");
+    assert_eq!(log.standing(), Standing::New, "{case}: it forgot nothing");
+    let state = log.initial_state().unwrap().hard_state;
+    assert_eq!((state.term, state.vote), (LATER, 0), "{case}");
+    let held = log.reader().entries_from(log.first_position(), usize::MAX).unwrap();
+    let held: Vec<Entry> = held.into_iter().map(Entry::from).collect();
+    let (shared, rest) = held.split_at(SHARED as usize);
+    assert!(shared.iter().eq((1..=SHARED).map(entry).collect::<Vec<_>>().iter()), "{case}");
+    let own = rest.iter().all(|held| *held == entry(held.index));
+    let theirs = rest.iter().all(|held| *held == other(held.index));
+    assert!(own || theirs, "{case}");
+    assert!(!lost_pages(disk), "{case}");
+}
+
+#[test]
+fn what_the_group_gave_up_is_taken_back() {
+    let peer = gone_on(ENTRIES);
+    for (what, left, hurt) in GIVEN_UP {
+        let disk = left_behind();
+        hurt(&disk);
+        let error = Log::open(disk.clone(), Path::new(DIR), options("n0")).err().unwrap();
+        assert!(matches!(error, LogError::Corrupt { .. }), "{what}: {error}");
+        repair_from(&disk, &peer, ENTRIES).unwrap();
+        check_left(&disk, left(), what);
+    }
+}
+
+#[test]
+fn power_may_go_while_what_was_given_up_is_taken_back() {
+    let peer = gone_on(ENTRIES);
+    for (what, left, hurt) in GIVEN_UP {
+        for nth in 1.. {
+            let disk = left_behind();
+            hurt(&disk);
+            disk.power_off_at_call(nth);
+            let outcome = repair_from(&disk, &peer, ENTRIES);
+            if !disk.is_powered_off() {
+                outcome.unwrap();
+                assert!(nth > 5, "{what}: it takes some calls");
+                break;
+            }
+            disk.restart(Loss::Torn(nth));
+            repair_from(&disk, &peer, ENTRIES).unwrap();
+            let entries = open(&disk, "n0").last_index().0;
+            let case = format!("{what}, power lost during call {nth}");
+            assert!((SHARED..=left() + 2).contains(&entries), "{case}: {entries}");
+            check_left(&disk, entries, &case);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_taken_back_that_may_have_been_committed() {
+    let peer = gone_on(ENTRIES);
+    let disk = left_behind();
+    flip_again(&disk, SHARED + 1, 17);
+    let bytes = log_bytes(&disk);
+    let unproven = fill_patch(&mut damaged(&disk).patch(), &peer, SHARED);
+    assert_eq!(unproven, Err(PatchRefused::OtherEntry(LogIndex(SHARED + 1))));
+    let disk = left_behind();
+    flip_again(&disk, SHARED + 3, 17);
+    let unproven = fill_patch(&mut damaged(&disk).patch(), &peer, SHARED + 1);
+    assert_eq!(unproven, Err(PatchRefused::OtherPast(LogIndex(SHARED + 3))));
+    // Who knew it to be committed contradicts the group.
+    let disk = filled("n0");
+    flip_again(&disk, SHARED + 1, 17);
+    let contradiction = fill_patch(&mut damaged(&disk).patch(), &peer, ENTRIES);
+    assert_eq!(contradiction, Err(PatchRefused::OtherEntry(LogIndex(SHARED + 1))));
+    assert_eq!(log_bytes(&disk).len(), bytes.len());
+}
+
+#[test]
+fn who_has_nothing_of_what_was_given_up_waits_until_the_group_is_as_far() {
+    let disk = left_behind();
+    (SHARED + 1..=ENTRIES).for_each(|index| flip_again(&disk, index, 17));
+    let further = ENTRIES + 60;
+    repair_from(&disk, &gone_on(further), further).unwrap();
+    let held = open(&disk, "n0").last_index().0;
+    assert!((ENTRIES..further).contains(&held), "{held}");
+    check_left(&disk, held, "all of them");
+}
