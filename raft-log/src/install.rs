@@ -3,7 +3,8 @@
 //! Invariant of an installation: the marker file is the moment of change. Before it is durable, a
 //! crash leaves the old log (and a snapshot file that recovery removes, since it matches nothing);
 //! from then on, opening the log carries the installation through before looking at anything else.
-//! Every step can be repeated. The marker goes when the new log is whole.
+//! Every step can be repeated. The marker goes when the new log is whole. One that cannot be read is followed only
+//! after the member has noted, durably, that it forgot what it promised.
 //!
 //! Invariant of compaction: segments go from the oldest on, each durably before the next, so what
 //! remains is always contiguous and begins where a snapshot stands.
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use raft::eraftpb::Snapshot;
+use raft::eraftpb::{ConfState, Snapshot};
 
 use crate::disk::{Disk, Lane};
 use crate::entry::{be32, be64};
@@ -25,7 +26,8 @@ use crate::log::Log;
 use crate::scrub::DamagedEntries;
 use crate::segment::{Segment, Witness};
 use crate::shared::{Next, Shared};
-use crate::snapshot::{BoundarySnapshot, boundary_of};
+use crate::snapshot::{BoundarySnapshot, SnapshotStore, boundary_of};
+use crate::standing::Standing;
 use crate::table::{Boundary, TableSegment};
 use crate::types::Position;
 
@@ -53,27 +55,70 @@ pub(crate) fn decode_marker(bytes: &[u8]) -> Option<u64> {
     sound.then(|| be64(marker, 8))
 }
 
-/// Carries an installation through when the marker says that one began. Says where its snapshot is when that
-/// cannot be read.
-pub(crate) fn finish<D: Disk>(
-    disk: &D,
-    dir: &Path,
-    segment_bytes: u64,
-    hard_state: &mut HardStateFile<D::File>,
-) -> Result<Option<Position>, LogError> {
+/// An installation that was cut short.
+pub(crate) struct Begun {
+    /// Where its snapshot is.
+    pub(crate) position: Position,
+    /// The marker says so. Otherwise it cannot be read.
+    pub(crate) is_stated: bool,
+}
+
+/// The installation that the marker says began, if one did. What is installed is behind all that is committed, so
+/// where the marker cannot be read it is the newest snapshot.
+pub(crate) fn begun<D: Disk>(disk: &D, dir: &Path, commit: u64) -> Result<Option<Begun>, LogError> {
     let path = dir.join(files::INSTALL);
     if !files::exists(disk, &path)? {
         return Ok(None);
     }
     let marker = files::read_if_readable(disk, &path)?.unwrap_or_default();
-    let Some(position) = decode_marker(&marker) else {
-        return Err(LogError::corrupt(&path, 0, "the marker of an installation is damaged"));
-    };
+    if let Some(position) = decode_marker(&marker) {
+        return Ok(Some(Begun { position: Position(position), is_stated: true }));
+    }
+    let store = SnapshotStore::new(disk.clone(), dir.to_path_buf(), ConfState::default());
+    let newest = store.positions()?.last().copied();
+    if let Some(position) = newest
+        && boundary_of(disk, dir, position.0)?.is_none_or(|(found, _)| found.index.0 >= commit)
+    {
+        return Ok(Some(Begun { position, is_stated: false }));
+    }
+    Err(LogError::corrupt(
+        &path,
+        0,
+        "the marker of an installation is damaged, its snapshot missing",
+    ))
+}
+
+/// The marker of an installation cannot be read, and the newest snapshot is taken for what was installed. Should
+/// there have been a newer one, the member goes back behind what it acknowledged: it hears from all others first.
+pub(crate) fn without_marker<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    standing: Standing,
+    position: Position,
+) -> Result<Standing, LogError> {
+    let standing = standing.without_votes();
+    tracing::error!(
+        file = %dir.join(files::INSTALL).display(), %position, ?standing,
+        "the marker of an installation is damaged: the newest snapshot is installed"
+    );
+    standing.store(disk, dir)?;
+    Ok(standing)
+}
+
+/// Carries an installation through. False when its snapshot cannot be read.
+pub(crate) fn finish<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segment_bytes: u64,
+    begun: &Begun,
+    hard_state: &mut HardStateFile<D::File>,
+) -> Result<bool, LogError> {
+    let Position(position) = begun.position;
     if boundary_of(disk, dir, position)?.is_none() {
-        return Ok(Some(Position(position)));
+        return Ok(false);
     }
     drop(carry_out(disk, dir, segment_bytes, position, hard_state)?);
-    Ok(None)
+    Ok(true)
 }
 
 /// Replaces whatever log there is by an empty one that begins behind the snapshot at `position`.

@@ -124,8 +124,13 @@ pub(crate) fn open_locked<D: Disk>(
         let log = HeadlessLog::new(disk, dir, options, lock.clone(), position)?;
         if alone { Err(log.error()) } else { Ok(Outcome::Headless(log)) }
     };
-    if let Some(lost) = install::finish(disk, dir, options.segment_bytes, &mut hard_state)? {
-        return headless(lost);
+    if let Some(begun) = install::begun(disk, dir, hard_state.durable().commit)? {
+        if !begun.is_stated {
+            standing = install::without_marker(disk, dir, standing, begun.position)?;
+        }
+        if !install::finish(disk, dir, options.segment_bytes, &begun, &mut hard_state)? {
+            return headless(begun.position);
+        }
     }
     let mut inventory = Inventory::of(disk, dir)?;
     if standing == Standing::Lost && has_given_up(disk, dir, options, &inventory)? {

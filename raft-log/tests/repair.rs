@@ -11,11 +11,11 @@ use std::path::Path;
 use bytes::Bytes;
 use hurt::*;
 use raft::Storage as _;
-use raft::eraftpb::Entry;
+use raft::eraftpb::{Entry, Snapshot};
 use raft_log::fault::{Loss, SimDisk};
 use raft_log::{
-    DamageEnd, Disk, DiskFile, Log, LogError, LogIndex, Opened, PatchRefused, Position,
-    SEGMENT_BYTES_MIN, Standing,
+    BoundarySnapshot, DamageEnd, Disk, DiskFile, Log, LogError, LogIndex, Opened, PatchRefused,
+    Position, SEGMENT_BYTES_MIN, Standing,
 };
 use support::{ENTRIES, entry, now, options};
 
@@ -398,4 +398,78 @@ fn a_torn_tail_is_still_cut_and_not_asked_for() {
     let stored = (48 + entry(ENTRIES).data.len() as u64).next_multiple_of(8);
     assert!(disk.flip_bit(&path, begin + stored + 20, 0), "the first entry that was not durable");
     assert_eq!(open(&disk, "n0").last_index(), LogIndex(ENTRIES));
+}
+
+const MARKER: &str = "/log/install";
+
+/// Another member's snapshot at its sixth segment, behind all that [`filled`] has.
+fn donated() -> Snapshot {
+    let mut donor = open(&SimDisk::new(), "n1");
+    donor.append(&(1..=300).map(entry).collect::<Vec<_>>()).unwrap();
+    donor.begin_sync().wait().unwrap();
+    BoundarySnapshot::decode(snapshot_at(&donor, 5)).unwrap().to_raft()
+}
+
+/// A member whose power went while it installed that: its marker is there. None when power went before or after.
+fn with_marker(call: u64) -> Option<SimDisk> {
+    let disk = filled_from(1);
+    let mut log = open(&disk, "n0");
+    disk.power_off_at_call(call);
+    let installed = log.install_snapshot(&donated());
+    assert!(installed.is_err() || !disk.is_powered_off() || call > 10);
+    drop(log);
+    disk.restart(Loss::Torn(call));
+    disk.exists(Path::new(MARKER)).unwrap().then_some(disk)
+}
+
+/// Ways in which it cannot be read.
+const UNREADABLE: &[Hurt] = &[
+    |disk| assert!(disk.flip_bit(Path::new(MARKER), 9, 3)),
+    |disk| assert!(disk.lose_page(Path::new(MARKER), 0)),
+];
+
+#[test]
+fn an_installation_whose_marker_cannot_be_read_is_carried_through_by_a_member_that_is_lost() {
+    let start = Position(5 * SEGMENT_BYTES_MIN);
+    let (index, term) = (donated().get_metadata().index, donated().get_metadata().term);
+    let mut seen = 0;
+    for (call, hurt) in (1..60).flat_map(|call| UNREADABLE.iter().map(move |hurt| (call, hurt))) {
+        let Some(disk) = with_marker(call) else { continue };
+        seen += 1;
+        hurt(&disk);
+        for _ in 0..2 {
+            let log = open(&disk, "n0");
+            assert_eq!(log.standing(), Standing::Lost, "call {call}");
+            assert_eq!((log.first_position(), log.last_index().0), (start, index), "call {call}");
+            let state = log.initial_state().unwrap().hard_state;
+            assert_eq!((state.term, state.vote, state.commit), (term, 0, index), "call {call}");
+            assert_eq!(log.snapshots().positions().unwrap(), [start], "call {call}");
+        }
+    }
+    assert!(seen > 10, "{seen} installations were interrupted");
+}
+
+#[test]
+fn an_unreadable_marker_stands_for_the_newest_snapshot_or_for_nothing() {
+    let disk = (1..).find_map(with_marker).unwrap();
+    let snapshot = Path::new(DIR).join(format!("{:020}.snapshot", 5 * SEGMENT_BYTES_MIN));
+    UNREADABLE[1](&disk);
+    assert!(disk.lose_page(&snapshot, 0));
+    let Opened::Headless(log) = examine(&disk).unwrap() else { panic!("its snapshot is lost") };
+    assert_eq!(log.position(), Position(5 * SEGMENT_BYTES_MIN));
+    let Opened::Whole(whole) = log.put(donated().data).unwrap() else { panic!("it was given") };
+    assert_eq!(whole.standing(), Standing::Lost);
+    drop((log, whole));
+
+    // One that was committed behind cannot be what was being installed.
+    let disk = (1..).find_map(with_marker).unwrap();
+    UNREADABLE[0](&disk);
+    disk.remove(&snapshot).unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    let before = disk.contents();
+    for _ in 0..2 {
+        let error = examine(&disk).err().unwrap();
+        assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+        assert_eq!(disk.contents(), before, "nothing is changed");
+    }
 }
