@@ -98,6 +98,23 @@ fn messages_are_sent_and_found_again() {
 }
 
 #[test]
+fn an_ordered_topic_of_a_unit_is_made() {
+    let cluster = start();
+    let update = ["updateTopic", "-c", "RaftCluster", "-t", "UnitTopic", "-w", "2"];
+    let flags = ["-u", "true", "-s", "true", "-o", "true"];
+    let made = json(&cluster, "--output", &[&update[..], &flags].concat());
+    assert_eq!(made["topicConfig"]["topicSysFlag"], 3);
+    let route = || json(&cluster, "-o", &["topicRoute", "-l", "-t", "UnitTopic"]);
+    cluster.admin(&["updateNamesrvConfig", "-k", "orderMessageEnable", "-v", "true"]);
+    let routed = poll::until("the topic has a route", LIMIT, || {
+        let known = cluster.admin(&["topicList"]).lines().any(|topic| topic == "UnitTopic");
+        known.then(route)
+    });
+    assert_eq!(routed["queueDatas"][0]["topicSysFlag"], 3);
+    assert_eq!(routed["orderTopicConf"], format!("{BROKER_NAME}:2"));
+}
+
+#[test]
 fn groups_are_made_moved_and_removed() {
     let cluster = start();
     let made = cluster.admin(&[

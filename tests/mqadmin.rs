@@ -295,6 +295,7 @@ async fn both_tools_print_the_same() {
     });
     let (_client, _consumer, _producer, ids) = clients(tools).await;
     what_is_there(tools);
+    topics(tools);
     messages(tools, &ids);
     groups(tools);
     settings(tools);
@@ -332,6 +333,26 @@ fn what_is_there(tools: &mut Tools) {
     tools.both_refuse(&["consumerConnection", "-g", "NoSuchGroup"]);
     tools.both_refuse(&["producerConnection", "-g", "NoSuchGroup", "-t", TOPIC]);
     tools.both_refuse(&["topicClusterList", "-t", "NoSuchTopic"]);
+}
+
+/// What name servers and clients of units are told of a topic.
+fn topics(tools: &mut Tools) {
+    const TOPIC: &str = "UnitTopic";
+    let leader = tools.leader();
+    let update = ["updateTopic", "-t", TOPIC, "-r", "3", "-w", "2"];
+    let once = |unit, subscribed| ["-u", unit, "-s", subscribed];
+    for (place, flags) in
+        [(["-c", CLUSTER], once("true", "false")), (["-b", &leader], once("false", "true"))]
+    {
+        tools.same(&[&update[..], &place, &flags].concat(), exact);
+        let ordered = ["-o", "true", "-u", "true", "-s", "true", "-a", "+message.type=FIFO"];
+        let shown = tools.same(&[&update[..], &place, &ordered].concat(), exact);
+        let queues = format!("orderConf=[{BROKER_NAME}:2]");
+        assert!(shown.iter().any(|line| line.ends_with(&queues)), "{shown:?}");
+        assert!(shown.iter().any(|line| line.contains("topicSysFlag=3, order=true")), "{shown:?}");
+    }
+    tools.same(&["updateTopicPerm", "-t", TOPIC, "-p", "4", "-b", &leader], exact);
+    tools.same(&["deleteTopic", "-c", CLUSTER, "-t", TOPIC], exact);
 }
 
 fn messages(tools: &mut Tools, ids: &[String]) {

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 pub use messages::*;
 pub use operate::*;
+use settings::changes;
 pub use settings::*;
 
 /// Arguments of `raftmq admin`.
@@ -155,7 +156,7 @@ impl AdminCommand {
     pub(super) fn somebody(&self) -> Option<String> {
         use AdminCommand as C;
         let (name_servers, broker) = match self {
-            C::UpdateTopic(a) => (&a.namesrv, &a.broker),
+            C::UpdateTopic(a) => (&a.common.namesrv, &a.broker),
             C::RaftStatus(a) => (&a.common.namesrv, &a.broker),
             C::TransferLeader(a) => (&a.common.namesrv, &a.broker),
             C::UpdateSubGroup(a) => (&a.common.namesrv, &a.place.broker),
@@ -269,9 +270,8 @@ pub struct TopicArgs {
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("where").required(true).args(["broker", "cluster"]))]
 pub struct UpdateTopicArgs {
-    /// NameServer addresses, `host:port;host:port`.
-    #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", value_name = "ADDRS")]
-    pub namesrv: Option<String>,
+    #[command(flatten)]
+    pub common: LongArgs,
     /// Create it on this broker only.
     #[arg(short = 'b', long = "brokerAddr", value_name = "ADDR")]
     pub broker: Option<String>,
@@ -290,12 +290,30 @@ pub struct UpdateTopicArgs {
     /// Permission: 2 write, 4 read, 6 both.
     #[arg(short = 'p', long = "perm", default_value_t = 6)]
     pub permission: i32,
-    /// Whether the topic is ordered.
+    /// Whether the topic is ordered; the name servers then keep how many queues each group has of it.
     #[arg(short = 'o', long = "order", default_value_t = false, action = ArgAction::Set)]
     pub order: bool,
+    /// Whether the topic belongs to a unit.
+    #[arg(short = 'u', long = "unit", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub unit: bool,
+    /// Whether consumers of units subscribe to the topic.
+    #[arg(short = 's', long = "hasUnitSub", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub unit_subscribed: bool,
     /// Attributes, `+key=value,-key`.
-    #[arg(short = 'a', long = "attributes", value_name = "LIST", allow_hyphen_values = true)]
-    pub attributes: Option<String>,
+    #[arg(short = 'a', long = "attributes", value_name = "LIST", allow_hyphen_values = true, value_parser = changes)]
+    pub attributes: Option<AttributeChanges>,
+}
+
+impl UpdateTopicArgs {
+    /// The changes of attributes as they are sent.
+    pub(super) fn attributes_text(&self) -> Option<String> {
+        let change = |(key, value): (&String, &String)| match value.is_empty() {
+            true => key.clone(),
+            false => format!("{key}={value}"),
+        };
+        let changes = self.attributes.as_ref()?.iter().map(change);
+        Some(changes.collect::<Vec<_>>().join(","))
+    }
 }
 
 /// Arguments of `deleteTopic`.

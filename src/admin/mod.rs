@@ -25,6 +25,7 @@ mod settings;
 mod stats;
 mod table;
 mod topic;
+mod topic_settings;
 mod track;
 
 use std::process::ExitCode;
@@ -110,7 +111,7 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::TopicRoute(a) => topic::route(admin, a).await,
         C::TopicStatus(a) => topic::status(admin, a).await,
         C::TopicClusterList(a) => topic::clusters(admin, a).await,
-        C::UpdateTopic(a) => topic::update(admin, a).await,
+        C::UpdateTopic(a) => topic_settings::update(admin, a).await,
         C::UpdateTopicPerm(a) => permission::update(admin, a).await,
         C::DeleteTopic(a) => topic::delete(admin, a).await,
         C::StatsAll(a) => stats::all(admin, a).await,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::arguments::TopicPermissionArgs;
 use super::settings::brokers;
-use super::topic::one_line;
+use super::topic_settings::one_line;
 use super::{AdminError, print};
 use crate::client::Admin;
 use crate::protocol::topic::TopicConfig;

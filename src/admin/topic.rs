@@ -6,18 +6,17 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::arguments::{
-    DeleteTopicArgs, TopicArgs, TopicListArgs, TopicRouteArgs, TopicStatusArgs, UpdateTopicArgs,
+    DeleteTopicArgs, TopicArgs, TopicListArgs, TopicRouteArgs, TopicStatusArgs,
 };
 use super::table::{Column, left, render, rows_of};
 use super::{AdminError, calendar, print};
-use crate::client::{Admin, BrokerAddress, ClientError};
+use crate::client::{Admin, ClientError};
 use crate::progress;
 use crate::protocol::body::TopicOffset;
 use crate::protocol::code::response;
 use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 use crate::protocol::route::{BrokerData, MASTER_ID, TopicRouteData};
-use crate::protocol::topic::TopicConfig;
 
 const LIST: [Column; 3] =
     [left("#Cluster Name", 20), left("#Topic", 64), left("#Consumer Group", 64)];
@@ -181,53 +180,6 @@ pub(super) async fn status(admin: &Admin, arguments: &TopicStatusArgs) -> Result
     print(&arguments.common, table, json)
 }
 
-pub(super) async fn update(admin: &Admin, arguments: &UpdateTopicArgs) -> Result<(), AdminError> {
-    let topic = TopicConfig {
-        topic_name: arguments.topic.clone(),
-        read_queue_nums: arguments.read_queues,
-        write_queue_nums: arguments.write_queues,
-        perm: arguments.permission,
-        order: arguments.order,
-        ..TopicConfig::default()
-    };
-    let addresses = match (&arguments.broker, &arguments.cluster) {
-        (Some(address), _) => vec![address.clone()],
-        (None, Some(cluster)) => masters(admin.brokers(Some(cluster)).await?, cluster)?,
-        (None, None) => Vec::new(),
-    };
-    for address in addresses {
-        admin.update_topic(&address, &topic, arguments.attributes.as_deref()).await?;
-        println!("create topic to {address} success.");
-    }
-    println!("{}", one_line(&topic));
-    Ok(())
-}
-
-fn masters(brokers: Vec<BrokerAddress>, cluster: &str) -> Result<Vec<String>, AdminError> {
-    let masters = brokers.into_iter().filter(|broker| broker.broker_id == MASTER_ID);
-    let addresses: Vec<String> = masters.map(|broker| broker.address).collect();
-    if addresses.is_empty() {
-        return Err(AdminError::NoMaster(cluster.to_owned()));
-    }
-    Ok(addresses)
-}
-
-pub(super) fn one_line(topic: &TopicConfig) -> String {
-    let permission = |bit: i32, letter: char| if topic.perm & bit != 0 { letter } else { '-' };
-    let (read, write) = (permission(4, 'R'), permission(2, 'W'));
-    format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={read}{write}-, \
-         topicFilterType={}, topicSysFlag={}, order={}, attributes={:?}]",
-        topic.topic_name,
-        topic.read_queue_nums,
-        topic.write_queue_nums,
-        topic.topic_filter_type.as_str(),
-        topic.topic_sys_flag,
-        topic.order,
-        topic.attributes,
-    )
-}
-
 pub(super) async fn delete(admin: &Admin, arguments: &DeleteTopicArgs) -> Result<(), AdminError> {
     let (topic, cluster) = (&arguments.topic, &arguments.cluster);
     delete_in_brokers(admin, cluster, topic).await?;
@@ -268,7 +220,6 @@ pub(super) async fn clusters(admin: &Admin, arguments: &TopicArgs) -> Result<(),
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::protocol::route::QueueData;
@@ -292,18 +243,5 @@ mod tests {
             ..TopicRouteData::default()
         };
         assert_eq!(route_rows(&route), [["c", "b", "{0=h:1, 2=h:2}", "8", "4", "6"]]);
-    }
-
-    #[test]
-    fn a_cluster_without_leaders_is_an_error() {
-        let follower = BrokerAddress {
-            cluster: "c".into(),
-            broker_name: "b".into(),
-            broker_id: 1,
-            address: "h:1".into(),
-        };
-        assert!(matches!(masters(vec![follower.clone()], "c"), Err(AdminError::NoMaster(_))));
-        let leader = BrokerAddress { broker_id: 0, address: "h:0".into(), ..follower };
-        assert_eq!(masters(vec![leader], "c").unwrap(), ["h:0"]);
     }
 }

@@ -75,7 +75,12 @@ impl Admin {
     }
 
     async fn name_server(&self, ask: &Ask) -> Result<Answer, ClientError> {
-        self.client.shared.routes.ask_name_server(ask).await?.success()
+        self.ask_name_server(ask).await?.success()
+    }
+
+    /// Asks one name server that answers, and takes whatever answer.
+    pub(super) async fn ask_name_server(&self, ask: &Ask) -> Result<Answer, ClientError> {
+        self.client.shared.routes.ask_name_server(ask).await
     }
 
     pub(super) async fn broker(&self, address: &str, ask: &Ask) -> Result<Answer, ClientError> {

@@ -10,7 +10,7 @@ use super::remote::Ask;
 use crate::protocol::body::{
     ConsumeStatsList, ConsumedDirectly, ConsumerRunningInfo, HaRuntimeInfo,
 };
-use crate::protocol::code::request;
+use crate::protocol::code::{request, response};
 use crate::protocol::fastjson::JsonBody as _;
 use crate::protocol::topic::TopicConfig;
 
@@ -89,6 +89,16 @@ impl Admin {
             .with("key", key)
             .with("value", value);
         self.every_name_server(&ask).await
+    }
+
+    /// A value that the name servers keep, if any.
+    pub async fn get_kv(&self, namespace: &str, key: &str) -> Result<Option<String>, ClientError> {
+        let ask = Ask::new(request::GET_KV_CONFIG).with("namespace", namespace).with("key", key);
+        let answer = self.ask_name_server(&ask).await?;
+        if answer.code() == response::QUERY_NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(answer.success()?.text("value").map(str::to_owned))
     }
 
     /// Has every name server forget a value.

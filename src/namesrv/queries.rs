@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::route::{BrokerData, ClusterInfo, QueueData, TopicList, TopicRouteData};
-use crate::protocol::topic::permission;
+use crate::protocol::topic::{permission, unit};
 
 use super::route_table::{Group, RouteTable};
 
@@ -69,7 +69,8 @@ impl RouteTable {
     /// Topics by their unit flags.
     pub fn unit_topics(&self, which: UnitTopics) -> TopicList {
         let matches = |data: &QueueData| {
-            let (unit, subscribed) = (data.topic_sys_flag & 1 != 0, data.topic_sys_flag & 2 != 0);
+            let has = |bit| data.topic_sys_flag & bit != 0;
+            let (unit, subscribed) = (has(unit::UNIT), has(unit::UNIT_SUBSCRIBED));
             match which {
                 UnitTopics::Unit => unit,
                 UnitTopics::UnitSubscribed => subscribed,

@@ -38,6 +38,14 @@ pub mod permission {
     }
 }
 
+/// Bits of a topic's system flag.
+pub mod unit {
+    /// The topic belongs to a unit.
+    pub const UNIT: i32 = 1;
+    /// Consumers of units subscribe to it.
+    pub const UNIT_SUBSCRIBED: i32 = 2;
+}
+
 wire_enum! {
     /// Whether a message of the topic has one tag or several.
     pub enum TopicFilterType {
@@ -67,7 +75,7 @@ pub struct TopicConfig {
     /// Name.
     #[serde(deserialize_with = "lenient::null_default")]
     pub topic_name: String,
-    /// Bits: 1 unit, 2 unit subscription.
+    /// [`mod@unit`] bits.
     pub topic_sys_flag: i32,
     /// Queues producers see.
     pub write_queue_nums: i32,

@@ -106,7 +106,7 @@ pub struct UpdateSubGroupArgs {
 /// Changes of attributes: `+key` with a value, `-key` with an empty one.
 pub type AttributeChanges = BTreeMap<String, String>;
 
-fn changes(text: &str) -> Result<AttributeChanges, String> {
+pub(super) fn changes(text: &str) -> Result<AttributeChanges, String> {
     let mut changes = AttributeChanges::new();
     for change in text.split(',') {
         let (key, value) = change.split_once('=').unwrap_or((change, ""));
