@@ -98,6 +98,36 @@ fn messages_are_sent_and_found_again() {
 }
 
 #[test]
+fn several_messages_are_shown_and_sent_again() {
+    let cluster = start();
+    let ids = ["a", "b"].map(|body| send(&cluster, "0", body));
+    let both = ids.join(", ");
+    let by_id = ["queryMsgById", "-t", TOPIC, "-i"];
+    let shown = json(&cluster, "-o", &[&by_id[..], &[&both]].concat());
+    assert_eq!((&shown[0]["body"], &shown[1]["body"]), (&"a".into(), &"b".into()));
+    // One that is not there does not keep the other from being shown.
+    let partly = cluster.ask_admin(&[&by_id[..], &[&format!("none,{},no", ids[1])]].concat());
+    assert_eq!(partly.code, 1, "{partly:?}");
+    assert_eq!(row(&partly.printed, "Keys:"), ["Keys:", "[b]"]);
+    assert_eq!(partly.problem.matches("no message no").count(), 2, "{}", partly.problem);
+    let again = ["-s", "true", "-u", "north"];
+    let sent = json(&cluster, "-o", &[&by_id[..], &[&ids[0]], &again].concat());
+    for field in ["originalMsgId", "msgId"] {
+        assert_eq!(sent[field], *ids[0]);
+    }
+    let copies = json(&cluster, "-o", &["queryMsgByUniqueKey", "-t", TOPIC, "-i", &ids[0], "-a"]);
+    let copies = copies.as_array().unwrap();
+    assert_eq!(copies.len(), 2, "{copies:?}");
+    for field in ["body", "topic", "msgId"] {
+        assert_eq!(copies[0][field], copies[1][field]);
+    }
+    assert_eq!(copies[1]["properties"]["TAGS"], "TagA");
+    assert_ne!(copies[0]["commitLogOffset"], copies[1]["commitLogOffset"]);
+    let unsent = cluster.admin(&[&by_id[..], &[&ids[0], "-s", "false"]].concat());
+    assert_eq!(row(&unsent, "Tags:"), ["Tags:", "[TagA]"]);
+}
+
+#[test]
 fn an_ordered_topic_of_a_unit_is_made() {
     let cluster = start();
     let update = ["updateTopic", "-c", "RaftCluster", "-t", "UnitTopic", "-w", "2"];

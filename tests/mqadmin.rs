@@ -202,6 +202,25 @@ fn message(lines: Vec<String>) -> Vec<String> {
     lines.iter().filter(|line| !line.starts_with("Message Body")).map(shown).collect()
 }
 
+/// Where a message went that the command itself sent again.
+fn sent_again(lines: Vec<String>) -> Vec<String> {
+    // mqadmin says all in one line.
+    let lines = lines.concat().replace("prepare resend", "\nprepare resend");
+    let place = ["offsetMsgId=", "queueId=", "queueOffset="];
+    let own = |word: &str| {
+        place
+            .iter()
+            .find(|name| word.trim_start_matches('[').starts_with(**name))
+            .map(|name| (*name).to_owned())
+    };
+    let mask = |line: &str| {
+        line.split(", ")
+            .map(|word| own(word).unwrap_or_else(|| word.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    lines.lines().map(|line| mask(line).join(", ")).collect()
+}
+
 /// How long a listener took is different each time.
 fn untimed(lines: Vec<String>) -> Vec<String> {
     let before = |line: &String| line.split(", spentTimeMills=").next().unwrap().to_owned();
@@ -382,6 +401,17 @@ fn messages(tools: &mut Tools, ids: &[String]) {
     tools.same(&[&place[..], &["-f", "UTF-8"]].concat(), message);
     let words = "sendMessage -p hello -k own -c TagA -i 1 -t".split(' ');
     tools.same(&words.chain([TOPIC, "-b", BROKER_NAME]).collect::<Vec<_>>(), sent);
+    several_messages(tools, ids);
+}
+
+fn several_messages(tools: &mut Tools, ids: &[String]) {
+    let several = ids[..3].join(",");
+    let by_ids = ["queryMsgById", "-t", TOPIC, "-i", &several];
+    let found = tools.same(&by_ids, message);
+    assert_eq!(found.iter().filter(|line| line.starts_with("OffsetID:")).count(), 3, "{found:?}");
+    let again = tools.same(&[&by_ids[..], &["-s", "true", "-u", "north"]].concat(), sent_again);
+    let repeated = |line: &&String| ids.iter().any(|id| line.matches(&**id).count() == 2);
+    assert_eq!(again.iter().filter(repeated).count(), 3, "{again:?}");
 }
 
 fn groups(tools: &mut Tools) {

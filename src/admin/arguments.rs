@@ -196,6 +196,14 @@ impl AdminCommand {
         };
         name_servers.clone().or_else(|| broker.clone())
     }
+
+    /// Of which unit the command's client is.
+    pub(super) fn unit_name(&self) -> Option<&str> {
+        match self {
+            AdminCommand::QueryMsgById(a) => a.unit_name.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Arguments of `doctor`.
@@ -345,25 +353,6 @@ pub struct ConsumerProgressArgs {
     pub client_ips: bool,
     #[command(flatten)]
     pub light: LightQueueArgs,
-}
-
-/// Arguments of `queryMsgById`.
-#[derive(Debug, Clone, Args)]
-pub struct QueryMsgByIdArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    /// Message id: the offset id a broker answered, or the unique id a producer gave it.
-    #[arg(short = 'i', long = "msgId", value_name = "ID")]
-    pub id: String,
-    /// Topic; needed for a unique id.
-    #[arg(short = 't', long = "topic")]
-    pub topic: Option<String>,
-    #[command(flatten)]
-    pub looked_in: LookedInArgs,
-    #[command(flatten)]
-    pub member: MemberArgs,
-    #[command(flatten)]
-    pub body: BodyArgs,
 }
 
 /// Arguments of `raftStatus`.

@@ -142,7 +142,7 @@ impl Shown {
     }
 }
 
-fn name_of(queue: &MessageQueue) -> String {
+pub(super) fn name_of(queue: &MessageQueue) -> String {
     let MessageQueue { broker_name, queue_id, topic } = queue;
     format!("MessageQueue [topic={topic}, brokerName={broker_name}, queueId={queue_id}]")
 }

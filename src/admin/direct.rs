@@ -2,21 +2,18 @@
 //!
 //! Invariant: only a member with a listener is told.
 
-use serde_json::json;
-
-use super::arguments::CommonArgs;
 use super::connection::brokers_of_group;
 use super::track::stored_at;
-use super::{AdminError, print, running};
+use super::{AdminError, running};
 use crate::client::{Admin, ClientError, ReceivedMessage};
+use crate::protocol::body::ConsumedDirectly;
 
-/// The member is a group and a client's id.
+/// What became of it. The member is a group and a client's id.
 pub(super) async fn consume(
     admin: &Admin,
-    common: &CommonArgs,
     message: &ReceivedMessage,
     (group, client_id): (&str, &str),
-) -> Result<(), AdminError> {
+) -> Result<ConsumedDirectly, AdminError> {
     let brokers = brokers_of_group(admin, group, None).await?;
     let info = running::ask(admin, &brokers, group, client_id, false).await?;
     if !running::is_push(&info) {
@@ -25,6 +22,5 @@ pub(super) async fn consume(
     let route = admin.route(&message.topic).await?;
     let leader = stored_at(&route, message).and_then(|broker| broker.master());
     let leader = leader.ok_or_else(|| ClientError::NoLeader(message.broker_name.clone()))?;
-    let consumed = admin.consume_directly(leader, group, client_id, message).await?;
-    print(common, || format!("{consumed}\n"), || json!(consumed))
+    Ok(admin.consume_directly(leader, group, client_id, message).await?)
 }

@@ -1,14 +1,16 @@
 //! Messages looked up: by offset id or unique id, by key, by their place in a queue.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arguments::{
-    CommonArgs, QueryMsgByIdArgs, QueryMsgByKeyArgs, QueryMsgByOffsetArgs, QueryMsgByUniqueKeyArgs,
+    CommonArgs, OutputFormat, QueryMsgByIdArgs, QueryMsgByKeyArgs, QueryMsgByOffsetArgs,
+    QueryMsgByUniqueKeyArgs,
 };
+use super::resend::{self, SentAgain};
 use super::table::{Column, left, render, right};
 use super::track::{self, Track};
 use super::{AdminError, calendar, direct, print};
-use crate::client::{Admin, ReceivedMessage, StoredMessage};
+use crate::client::{Admin, Producer, ReceivedMessage, StoredMessage};
 use crate::protocol::message_id::OffsetMessageId;
 use crate::protocol::properties;
 use crate::protocol::queue::MessageQueue;
@@ -31,16 +33,64 @@ impl Looked {
     }
 }
 
+/// What was done about a message, in both formats.
+struct Told {
+    text: String,
+    json: Value,
+}
+
+/// Each id by itself: one that is not found does not keep the others from being told.
 pub(super) async fn query_by_id(
     admin: &Admin,
     arguments: &QueryMsgByIdArgs,
 ) -> Result<(), AdminError> {
-    let stored = find(admin, arguments).await?;
+    let producer = arguments.resend.then(|| resend::producer(admin)).transpose()?;
+    let mut told = Vec::new();
+    let mut failed = Ok(());
+    for id in &arguments.ids {
+        match tell(admin, arguments, producer.as_ref(), id.trim()).await {
+            Ok(one) => {
+                if arguments.common.output == OutputFormat::Table {
+                    print!("{}", one.text);
+                }
+                told.push(one.json);
+            }
+            Err(error) => {
+                if let Err(earlier) = std::mem::replace(&mut failed, Err(error)) {
+                    eprintln!("admin: {earlier}");
+                }
+            }
+        }
+    }
+    if let Some(producer) = producer {
+        producer.shutdown().await;
+    }
+    if arguments.common.output == OutputFormat::Json && !told.is_empty() {
+        let asked_for_one = arguments.ids.len() == 1;
+        let json = if asked_for_one { told.remove(0) } else { Value::Array(told) };
+        print(&arguments.common, String::new, || json)?;
+    }
+    failed
+}
+
+/// Has a member consume it, sends it again, or looks it up: what was asked for, in this order.
+async fn tell(
+    admin: &Admin,
+    arguments: &QueryMsgByIdArgs,
+    producer: Option<&Producer>,
+    id: &str,
+) -> Result<Told, AdminError> {
+    let stored = find(admin, arguments, id).await?;
     if let Some(member) = arguments.member.named() {
-        return direct::consume(admin, &arguments.common, &stored.message, member).await;
+        let consumed = direct::consume(admin, &stored.message, member).await?;
+        return Ok(Told { text: format!("{consumed}\n"), json: json!(consumed) });
+    }
+    if let Some(producer) = producer {
+        let sent = SentAgain::by(producer, id, &stored).await?;
+        return Ok(Told { text: sent.line(), json: sent.json() });
     }
     let looked = Looked::up(admin, stored).await?;
-    print(&arguments.common, || with_offset_id(&looked), || with_tracks(&looked))
+    Ok(Told { text: with_offset_id(&looked), json: with_tracks(&looked) })
 }
 
 pub(super) async fn query_by_unique_key(
@@ -56,7 +106,8 @@ pub(super) async fn query_by_unique_key(
     }
     found.sort_by_key(|stored| stored.message.store_timestamp_ms);
     if let Some(member) = arguments.member.named() {
-        return direct::consume(admin, &arguments.common, &found[0].message, member).await;
+        let consumed = direct::consume(admin, &found[0].message, member).await?;
+        return print(&arguments.common, || format!("{consumed}\n"), || json!(consumed));
     }
     if !arguments.all {
         found.truncate(1);
@@ -129,13 +180,13 @@ fn text(looked: &Looked) -> String {
     text
 }
 
-fn with_tracks(looked: &Looked) -> serde_json::Value {
+fn with_tracks(looked: &Looked) -> Value {
     let mut message = json(&looked.stored);
     message["tracks"] = looked.tracks.iter().map(Track::json).collect();
     message
 }
 
-pub(super) fn json(stored: &StoredMessage) -> serde_json::Value {
+pub(super) fn json(stored: &StoredMessage) -> Value {
     let message = &stored.message;
     let properties: std::collections::BTreeMap<_, _> = message.properties().collect();
     json!({
@@ -158,9 +209,12 @@ pub(super) fn json(stored: &StoredMessage) -> serde_json::Value {
 }
 
 /// A 32-digit id may be either kind: the broker it would name as an offset id is asked first.
-async fn find(admin: &Admin, arguments: &QueryMsgByIdArgs) -> Result<StoredMessage, AdminError> {
-    let id = &arguments.id;
-    let no_message = |why: String| AdminError::NoMessage { id: id.clone(), why };
+async fn find(
+    admin: &Admin,
+    arguments: &QueryMsgByIdArgs,
+    id: &str,
+) -> Result<StoredMessage, AdminError> {
+    let no_message = |why: String| AdminError::NoMessage { id: id.to_owned(), why };
     let mut why = "it is not an offset id, and for a unique id -t must name the topic".to_owned();
     let offset_id = OffsetMessageId::decode(id).ok().filter(|id| id.store_host.port() != 0);
     // With a topic the id is most likely a unique one, whose digits name no real address.

@@ -18,6 +18,7 @@ mod namesrv;
 mod offsets;
 mod permission;
 mod raft;
+mod resend;
 mod retry_policy;
 mod running;
 mod send;
@@ -103,7 +104,7 @@ pub fn run(arguments: AdminArgs) -> ExitCode {
 async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
     use AdminCommand as C;
     let command = &arguments.command;
-    let admin = &connect(&command.somebody()).await?;
+    let admin = &connect(&command.somebody(), command.unit_name()).await?;
     match command {
         C::Doctor(a) => doctor::run(admin, a).await,
         C::ClusterList(a) => cluster::list(admin, a).await,
@@ -147,10 +148,14 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
     }
 }
 
-async fn connect(name_servers: &Option<String>) -> Result<Admin, AdminError> {
+async fn connect(
+    name_servers: &Option<String>,
+    unit_name: Option<&str>,
+) -> Result<Admin, AdminError> {
     let name_servers = name_servers.as_deref().ok_or(AdminError::NoNameServer)?;
     let mut options = ClientOptions::new(name_servers).with_instance_name("admin");
     options.request_timeout = PATIENCE;
+    options.unit_name = unit_name.map(str::to_owned);
     match Client::start(options).await {
         Ok(client) => Ok(Admin::for_a_command(&client, PATIENCE)),
         Err(ClientError::NoNameServer) => Err(AdminError::NoNameServer),

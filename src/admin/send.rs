@@ -5,7 +5,7 @@ use serde_json::json;
 use super::arguments::SendMessageArgs;
 use super::table::{Column, left, render};
 use super::{AdminError, print};
-use crate::client::{Admin, Message, Producer, ProducerOptions};
+use crate::client::{Admin, Message, Producer, ProducerOptions, SendResult};
 
 const SENT: [Column; 4] = [
     left("#Broker Name", 32),
@@ -42,17 +42,19 @@ pub(super) async fn send(admin: &Admin, arguments: &SendMessageArgs) -> Result<(
     let row = vec![
         sent.queue.broker_name.clone(),
         sent.queue.queue_id.to_string(),
-        "SEND_OK".to_owned(),
+        sent.status.as_str().to_owned(),
         sent.message_id.clone(),
     ];
-    let json = || {
-        json!({
-            "brokerName": sent.queue.broker_name,
-            "queueId": sent.queue.queue_id,
-            "queueOffset": sent.queue_offset,
-            "msgId": sent.message_id,
-            "offsetMsgId": sent.offset_message_id,
-        })
-    };
-    print(&arguments.common, || render(&SENT, &[row]), json)
+    print(&arguments.common, || render(&SENT, &[row]), || json(&sent))
+}
+
+pub(super) fn json(sent: &SendResult) -> serde_json::Value {
+    json!({
+        "brokerName": sent.queue.broker_name,
+        "queueId": sent.queue.queue_id,
+        "queueOffset": sent.queue_offset,
+        "sendStatus": sent.status.as_str(),
+        "msgId": sent.message_id,
+        "offsetMsgId": sent.offset_message_id,
+    })
 }

@@ -41,6 +41,8 @@ pub struct BrokerAddress {
 pub struct StoredMessage {
     /// The message.
     pub message: ReceivedMessage,
+    /// The topic that it is stored in: of a retried message the group's own.
+    pub topic: String,
     /// Bytes of its record.
     pub record_bytes: usize,
     /// Checksum of its body as it is stored.
@@ -419,6 +421,7 @@ pub(super) fn stored_messages(
     broker_name: &str,
 ) -> Result<Vec<StoredMessage>, ClientError> {
     let stored = |record: crate::protocol::record::RecordView<'_>| StoredMessage {
+        topic: record.topic.to_owned(),
         record_bytes: record.bytes.len(),
         body_crc: record.body_crc,
         prepared_transaction_offset: record.prepared_transaction_offset,

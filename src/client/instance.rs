@@ -91,7 +91,7 @@ impl Client {
         let ip = local_ip(&options.name_servers[0]).await;
         let (process, salt) = (crate::process::number(), salt());
         let shared = Arc::new(Shared {
-            client_id: format!("{ip}@{process}#{salt:08x}@{}", options.instance_name),
+            client_id: client_id(&format!("{ip}@{process}#{salt:08x}"), &options),
             routes: Routes::new(remote.clone(), options.name_servers.clone()),
             remote,
             unique_ids: UniqueIdGenerator::new(ip, process, salt),
@@ -232,6 +232,11 @@ async fn route_loop(shared: Weak<Shared>, interval: Duration) {
     }
 }
 
+fn client_id(process: &str, options: &ClientOptions) -> String {
+    let id = format!("{process}@{}", options.instance_name);
+    options.unit_name.iter().fold(id, |id, unit| format!("{id}@{unit}"))
+}
+
 /// The address by which this host would talk to `peer`; nothing is sent.
 async fn local_ip(peer: &str) -> IpAddr {
     let probe = async {
@@ -246,4 +251,17 @@ async fn local_ip(peer: &str) -> IpAddr {
 fn salt() -> u32 {
     let random = std::hash::RandomState::new().build_hasher().finish();
     (random ^ (random >> 32)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_the_end_of_the_client_id() {
+        let mut options = ClientOptions::new("a:9876").with_instance_name("one");
+        assert_eq!(client_id("h@7", &options), "h@7@one");
+        options.unit_name = Some("north".to_owned());
+        assert_eq!(client_id("h@7", &options), "h@7@one@north");
+    }
 }

@@ -110,6 +110,18 @@ pub enum SendStatus {
     SlaveNotAvailable,
 }
 
+impl SendStatus {
+    /// As RocketMQ calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SendStatus::SendOk => "SEND_OK",
+            SendStatus::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+            SendStatus::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+            SendStatus::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+        }
+    }
+}
+
 /// Where a message was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendResult {
@@ -206,18 +218,31 @@ impl ReceivedMessage {
         self.property(properties::UNIQ_KEY).map_or_else(|| self.offset_message_id(), str::to_owned)
     }
 
+    /// The system flags that say how its body is compressed, which it still is.
+    pub(super) fn compression(&self) -> i32 {
+        if is_inflated(self.sys_flag) {
+            return 0;
+        }
+        self.sys_flag & (sysflag::COMPRESSED | sysflag::COMPRESSION_TYPE_MASK)
+    }
+
     /// Where it lies in the log, as an id.
     pub fn offset_message_id(&self) -> String {
         OffsetMessageId { store_host: self.store_host, offset: self.physical_offset }.to_string()
     }
 }
 
+/// Whether a body with these flags is shown as it was before compression.
+fn is_inflated(sys_flag: i32) -> bool {
+    const ZLIB: [i32; 2] = [0, 0x300];
+    let compressed = sys_flag & sysflag::COMPRESSED != 0;
+    compressed && ZLIB.contains(&(sys_flag & sysflag::COMPRESSION_TYPE_MASK))
+}
+
 /// The body as it was before compression. Bodies in formats other than zlib stay as they are.
 fn inflate(view: &RecordView<'_>) -> Bytes {
     use std::io::Read as _;
-    const ZLIB: [i32; 2] = [0, 0x300];
-    let compressed = view.sys_flag & sysflag::COMPRESSED != 0;
-    if compressed && ZLIB.contains(&(view.sys_flag & sysflag::COMPRESSION_TYPE_MASK)) {
+    if is_inflated(view.sys_flag) {
         let mut body = Vec::new();
         if flate2::read::ZlibDecoder::new(view.body).read_to_end(&mut body).is_ok() {
             return Bytes::from(body);
@@ -241,6 +266,33 @@ mod tests {
             properties::get(smuggled.encode_properties("ID").unwrap().as_bytes(), "UNIQ_KEY"),
             Some("ID")
         );
+    }
+
+    #[test]
+    fn a_body_that_is_still_compressed_is_known_as_such() {
+        let host = "127.0.0.1:1".parse().unwrap();
+        let compression = |sys_flag| {
+            let received = ReceivedMessage {
+                topic: "T".to_owned(),
+                broker_name: "b".to_owned(),
+                queue_id: 0,
+                queue_offset: 0,
+                physical_offset: 0,
+                flag: 0,
+                sys_flag,
+                born_timestamp_ms: 0,
+                born_host: host,
+                store_timestamp_ms: 0,
+                store_host: host,
+                reconsume_times: 0,
+                body: Bytes::new(),
+                properties: Bytes::new(),
+            };
+            received.compression()
+        };
+        let (zlib, lz4) = (sysflag::COMPRESSED, sysflag::COMPRESSED | 0x100);
+        assert_eq!([sysflag::MULTI_TAGS, zlib, zlib | 0x300].map(compression), [0, 0, 0]);
+        assert_eq!(compression(lz4 | sysflag::MULTI_TAGS | sysflag::BORN_HOST_V6), lz4);
     }
 
     #[test]

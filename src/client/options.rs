@@ -9,6 +9,8 @@ pub struct ClientOptions {
     pub name_servers: Vec<String>,
     /// Tells clients of one process apart; part of the client id.
     pub instance_name: String,
+    /// Of a company's site, which clients of different sites are told apart by; part of the client id.
+    pub unit_name: Option<String>,
     /// For any request without a time limit of its own.
     pub request_timeout: Duration,
     /// Between two heartbeats to every broker.
@@ -24,6 +26,7 @@ impl ClientOptions {
         ClientOptions {
             name_servers: parts.filter(|part| !part.is_empty()).map(str::to_owned).collect(),
             instance_name: "DEFAULT".to_owned(),
+            unit_name: None,
             request_timeout: Duration::from_secs(3),
             heartbeat_interval: Duration::from_secs(30),
             route_interval: Duration::from_secs(30),

@@ -19,6 +19,7 @@ use crate::protocol::names::AUTO_CREATE_TOPIC;
 use crate::protocol::queue::MessageQueue;
 use crate::protocol::{batch, names, properties};
 
+use super::admin::StoredMessage;
 use super::error::ClientError;
 use super::instance::Client;
 use super::message::{Message, SendResult, SendStatus};
@@ -78,6 +79,7 @@ struct Payload<'a> {
     topic: &'a str,
     properties: String,
     flag: i32,
+    sys_flag: i32,
     body: Bytes,
     is_batch: bool,
     unique_id: String,
@@ -121,6 +123,16 @@ impl Producer {
     /// When no broker acknowledged it within the budget. It may still have been stored.
     pub async fn send(&self, message: &Message) -> Result<SendResult, ClientError> {
         let payload = self.inner.payload(message)?;
+        self.inner.send(&payload, None).await
+    }
+
+    /// Sends a stored message again, to the topic it is stored in: with the properties it has, among them
+    /// the unique id by which consumers recognise it.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send_again(&self, stored: &StoredMessage) -> Result<SendResult, ClientError> {
+        let payload = self.inner.stored_payload(stored)?;
         self.inner.send(&payload, None).await
     }
 
@@ -216,6 +228,27 @@ impl Inner {
             topic: &message.topic,
             properties: message.encode_properties(&unique_id)?,
             flag: message.flag,
+            sys_flag: 0,
+            body: message.body.clone(),
+            is_batch: false,
+            unique_id,
+        })
+    }
+
+    fn stored_payload<'a>(&self, stored: &'a StoredMessage) -> Result<Payload<'a>, ClientError> {
+        let message = &stored.message;
+        self.check_body(message.body.len())?;
+        let known = message.property(properties::UNIQ_KEY).map(str::to_owned);
+        let unique_id = known.unwrap_or_else(|| self.client.unique_id());
+        let mut again = Message::new(&*stored.topic, message.body.clone());
+        for (name, value) in message.properties() {
+            again = again.with_property(name, value);
+        }
+        Ok(Payload {
+            topic: &stored.topic,
+            properties: again.encode_properties(&unique_id)?,
+            flag: message.flag,
+            sys_flag: message.compression(),
             body: message.body.clone(),
             is_batch: false,
             unique_id,
@@ -245,6 +278,7 @@ impl Inner {
             // No unique id for the whole: Apache's broker would append it to every message's own.
             properties: format!("{}\u{1}true\u{2}", properties::WAIT),
             flag: 0,
+            sys_flag: 0,
             body: body.freeze(),
             is_batch: true,
             unique_id: unique_ids.join(","),
@@ -330,7 +364,7 @@ impl Inner {
             .with("c", AUTO_CREATE_TOPIC)
             .with("d", 4)
             .with("e", queue.queue_id)
-            .with("f", 0)
+            .with("f", payload.sys_flag)
             .with("g", clock::now_ms())
             .with("h", payload.flag)
             .with("i", &payload.properties)

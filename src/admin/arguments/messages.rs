@@ -1,5 +1,6 @@
 //! Arguments of the commands about single messages and about who is connected.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 
 use super::{CommonArgs, LongArgs};
@@ -36,6 +37,32 @@ pub struct BodyArgs {
     /// Bodies are shown as UTF-8.
     #[arg(short = 'f', long = "bodyFormat", value_name = "NAME", value_parser = ["UTF-8"], hide = true)]
     pub format: Option<String>,
+}
+
+/// Arguments of `queryMsgById`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgByIdArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Message ids: offset ids that brokers answered, or unique ids that producers gave; one after the
+    /// other, however many.
+    #[arg(short = 'i', long = "msgId", value_name = "ID,ID", required = true, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    pub ids: Vec<String>,
+    /// Topic; needed for a unique id.
+    #[arg(short = 't', long = "topic")]
+    pub topic: Option<String>,
+    /// Whether the message is sent to its topic again, with the same unique id, instead of being shown.
+    #[arg(short = 's', long = "sendMessage", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub resend: bool,
+    /// Unit whose client sends it.
+    #[arg(short = 'u', long = "unitName", value_name = "NAME")]
+    pub unit_name: Option<String>,
+    #[command(flatten)]
+    pub looked_in: LookedInArgs,
+    #[command(flatten)]
+    pub member: MemberArgs,
+    #[command(flatten)]
+    pub body: BodyArgs,
 }
 
 /// Arguments of `queryMsgByKey`.
