@@ -401,6 +401,7 @@ fn messages(tools: &mut Tools, ids: &[String]) {
     tools.same(&[&place[..], &["-f", "UTF-8"]].concat(), message);
     let words = "sendMessage -p hello -k own -c TagA -i 1 -t".split(' ');
     tools.same(&words.chain([TOPIC, "-b", BROKER_NAME]).collect::<Vec<_>>(), sent);
+    tools.same(&["printMsg", "-t", TOPIC, "-l", TOPIC], printed);
     several_messages(tools, ids);
 }
 

@@ -240,6 +240,9 @@ pub struct PrintMsgArgs {
     pub common: CommonArgs,
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Taken and not used: it leads mqadmin to light queues.
+    #[arg(short = 'l', long = "lmqParentTopic", value_name = "TOPIC", hide = true)]
+    pub light_parent: Option<String>,
     /// Whether bodies are shown.
     #[arg(short = 'd', long = "printBody", default_value_t = true, action = ArgAction::Set)]
     pub body: bool,
