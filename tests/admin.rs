@@ -128,6 +128,21 @@ fn several_messages_are_shown_and_sent_again() {
 }
 
 #[test]
+fn a_traced_message_leaves_a_trace() {
+    let cluster = start();
+    let send = ["sendMessage", "-t", TOPIC, "-p", "x", "-m"];
+    let sent = json(&cluster, "-o", &[&send[..], &["true"]].concat());
+    let trace = ["queryMsgTraceById", "-i", sent["msgId"].as_str().unwrap()];
+    let shown = json(&cluster, "-o", &trace);
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+    let row = (&shown[0]["type"], &shown[0]["status"]);
+    assert_eq!(row, (&"Pub".into(), &"success".into()));
+    let untraced = json(&cluster, "-o", &[&send[..], &["false"]].concat());
+    let trace = ["queryMsgTraceById", "-i", untraced["msgId"].as_str().unwrap()];
+    assert!(refused(&cluster, &trace).contains("has no trace of it"));
+}
+
+#[test]
 fn an_ordered_topic_of_a_unit_is_made() {
     let cluster = start();
     let update = ["updateTopic", "-c", "RaftCluster", "-t", "UnitTopic", "-w", "2"];

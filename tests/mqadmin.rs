@@ -399,10 +399,12 @@ fn messages(tools: &mut Tools, ids: &[String]) {
     }
     tools.same(&[&by_id[..], &["-f", "UTF-8"]].concat(), message);
     tools.same(&[&place[..], &["-f", "UTF-8"]].concat(), message);
-    let words = "sendMessage -p hello -k own -c TagA -i 1 -t".split(' ');
+    // Once, as above.
+    let words = "sendMessage -p hello -k own -c TagA -i 1 -m true -t".split(' ');
     tools.same(&words.chain([TOPIC, "-b", BROKER_NAME]).collect::<Vec<_>>(), sent);
     tools.same(&["printMsg", "-t", TOPIC, "-l", TOPIC], printed);
     several_messages(tools, ids);
+    traces(tools);
 }
 
 fn several_messages(tools: &mut Tools, ids: &[String]) {
@@ -413,6 +415,19 @@ fn several_messages(tools: &mut Tools, ids: &[String]) {
     let again = tools.same(&[&by_ids[..], &["-s", "true", "-u", "north"]].concat(), sent_again);
     let repeated = |line: &&String| ids.iter().any(|id| line.matches(&**id).count() == 2);
     assert_eq!(again.iter().filter(repeated).count(), 3, "{again:?}");
+}
+
+/// What ours writes down, mqadmin reads too.
+fn traces(tools: &mut Tools) {
+    let send = ["sendMessage", "-t", TOPIC, "-p", "traced", "-k", "a b", "-m", "true"];
+    let (shown, success) = tools.ours(&send);
+    assert!(success, "{shown:?}");
+    let id = shown[1].rsplit(' ').next().unwrap().to_owned();
+    let trace = tools.same(&["queryMsgTraceById", "-i", &id], exact);
+    assert!(trace[1].starts_with("Pub ") && trace[1].ends_with("success"), "{trace:?}");
+    let until = ["-t", "RMQ_SYS_TRACE_TOPIC", "-b", "1", "-e", "4102444800000", "-c", "8"];
+    tools.same(&[&["queryMsgTraceById", "-i", &id], &until[..]].concat(), exact);
+    tools.both_refuse(&["queryMsgTraceById", "-i", "NoSuchMessage"]);
 }
 
 fn groups(tools: &mut Tools) {

@@ -141,6 +141,9 @@ pub enum AdminCommand {
     QueryMsgByUniqueKey(QueryMsgByUniqueKeyArgs),
     /// The message at an offset of a queue.
     QueryMsgByOffset(QueryMsgByOffsetArgs),
+    /// When a message was sent and consumed, as far as the clients wrote it down.
+    #[command(alias = "QueryMsgTraceById")]
+    QueryMsgTraceById(QueryMsgTraceByIdArgs),
     /// Members of a broker's Raft group: role, term, commit and lag.
     RaftStatus(RaftStatusArgs),
     /// Hands a Raft group's leadership to another member.
@@ -193,6 +196,7 @@ impl AdminCommand {
             C::QueryMsgByKey(a) => (&a.common.namesrv, &None),
             C::QueryMsgByUniqueKey(a) => (&a.common.namesrv, &None),
             C::QueryMsgByOffset(a) => (&a.common.namesrv, &None),
+            C::QueryMsgTraceById(a) => (&a.common.namesrv, &None),
         };
         name_servers.clone().or_else(|| broker.clone())
     }

@@ -27,6 +27,7 @@ mod stats;
 mod table;
 mod topic;
 mod topic_settings;
+mod trace;
 mod track;
 
 use std::process::ExitCode;
@@ -143,6 +144,7 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::QueryMsgByKey(a) => message::query_by_key(admin, a).await,
         C::QueryMsgByUniqueKey(a) => message::query_by_unique_key(admin, a).await,
         C::QueryMsgByOffset(a) => message::query_by_offset(admin, a).await,
+        C::QueryMsgTraceById(a) => trace::query(admin, a).await,
         C::RaftStatus(a) => raft::status(admin, a).await,
         C::TransferLeader(a) => raft::transfer_leader(admin, a).await,
     }

@@ -1,11 +1,13 @@
 //! `sendMessage`: one message, to see whether it gets through.
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::arguments::SendMessageArgs;
 use super::table::{Column, left, render};
-use super::{AdminError, print};
+use super::{AdminError, print, trace};
 use crate::client::{Admin, Message, Producer, ProducerOptions, SendResult};
+use crate::clock;
 
 const SENT: [Column; 4] = [
     left("#Broker Name", 32),
@@ -25,6 +27,7 @@ pub(super) async fn send(admin: &Admin, arguments: &SendMessageArgs) -> Result<(
         message = message.with_key(keys);
     }
     let producer = Producer::start(admin.client(), ProducerOptions::new(GROUP))?;
+    let (began_ms, began) = (clock::now_ms(), Instant::now());
     let sent = match &arguments.broker_name {
         None => producer.send(&message).await,
         Some(name) => {
@@ -38,6 +41,11 @@ pub(super) async fn send(admin: &Admin, arguments: &SendMessageArgs) -> Result<(
         }
     };
     let sent = sent?;
+    let took = (began_ms, began.elapsed());
+    let traced = match arguments.trace {
+        true => trace::publish(&producer, GROUP, &message, &sent, took).await,
+        false => Ok(()),
+    };
     producer.shutdown().await;
     let row = vec![
         sent.queue.broker_name.clone(),
@@ -45,7 +53,8 @@ pub(super) async fn send(admin: &Admin, arguments: &SendMessageArgs) -> Result<(
         sent.status.as_str().to_owned(),
         sent.message_id.clone(),
     ];
-    print(&arguments.common, || render(&SENT, &[row]), || json(&sent))
+    print(&arguments.common, || render(&SENT, &[row]), || json(&sent))?;
+    Ok(traced?)
 }
 
 pub(super) fn json(sent: &SendResult) -> serde_json::Value {

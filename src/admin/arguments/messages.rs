@@ -4,6 +4,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 
 use super::{CommonArgs, LongArgs};
+use crate::protocol::names::TRACE_TOPIC;
 
 /// Where a message is looked up by a key or by a unique id.
 #[derive(Debug, Clone, Args)]
@@ -130,6 +131,28 @@ pub struct QueryMsgByOffsetArgs {
     pub body: BodyArgs,
 }
 
+/// Arguments of `queryMsgTraceById`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryMsgTraceByIdArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Unique id of the message.
+    #[arg(short = 'i', long = "msgId", value_name = "ID")]
+    pub id: String,
+    /// Topic that clients write traces to.
+    #[arg(short = 't', long = "traceTopic", value_name = "TOPIC", default_value = TRACE_TOPIC)]
+    pub trace_topic: String,
+    /// Written at or after this time, in milliseconds since 1970.
+    #[arg(short = 'b', long = "beginTimestamp", value_name = "MS", default_value_t = 0)]
+    pub begin_ms: i64,
+    /// Written at or before this time.
+    #[arg(short = 'e', long = "endTimestamp", value_name = "MS", default_value_t = i64::MAX)]
+    pub end_ms: i64,
+    /// Messages of the trace topic at most, of each broker group.
+    #[arg(short = 'c', long = "maxNum", value_name = "COUNT", default_value_t = 64)]
+    pub messages_max: i32,
+}
+
 /// Arguments of `sendMessage`.
 #[derive(Debug, Clone, Args)]
 pub struct SendMessageArgs {
@@ -153,6 +176,9 @@ pub struct SendMessageArgs {
     /// Queue to send to.
     #[arg(short = 'i', long = "qid", value_name = "ID", requires = "broker_name")]
     pub queue_id: Option<i32>,
+    /// Whether the trace topic gets a record of it.
+    #[arg(short = 'm', long = "msgTraceEnable", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub trace: bool,
 }
 
 /// Arguments of `consumerConnection`.
