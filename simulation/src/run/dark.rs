@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft_log::fault::SimDisk;
-use raft_log::{Log, LogError};
+use raft_log::{Log, LogError, Opened};
 use tokio::time::{Instant, sleep};
 
 use super::World;
@@ -151,12 +151,16 @@ impl Inspector {
     }
 }
 
-/// Term and index of the last entry that a machine's disk has of a group's log.
+/// Term and index of the last entry that a machine's disk has of a group's log. Of one that has to be mended
+/// first, only what is before the damage: the rest may stay, or go.
 fn end_of_log(world: &World, number: usize, group: usize) -> Result<(u64, u64), LogError> {
     let member = &world.cluster.members[number];
     // Opening writes.
     let copy: SimDisk = member.machine.disk.medium();
     let options = world.cluster.log_options(number, group);
-    let log = Log::open(copy, &member.log_dirs[group], options)?;
-    Ok((log.last_term().0, log.last_index().0))
+    Ok(match Log::examine(copy, &member.log_dirs[group], options)? {
+        Opened::Whole(log) => (log.last_term().0, log.last_index().0),
+        Opened::Damaged(log) => (log.damage().before.term.0, log.damage().before.index.0),
+        Opened::Headless(_) => (0, 0),
+    })
 }
