@@ -317,7 +317,7 @@ impl<D: Disk> DamagedLog<D> {
         assert_eq!(patch.state(), Patched::Ready, "only what proved itself is written");
         let segment_bytes = self.options.segment_bytes;
         let (end, supersedes) = (patch.end, patch.supersedes);
-        self.come_to(patch.term)?;
+        self.come_to(patch.term, supersedes)?;
         let mut runs: BTreeMap<u64, (u64, BytesMut)> = BTreeMap::new();
         for (position, bytes) in patch.finish() {
             let start = position - position % segment_bytes;
@@ -334,13 +334,15 @@ impl<D: Disk> DamagedLog<D> {
         self.open_again()
     }
 
-    /// No log holds an entry of a term that its member has not come to, and nothing of an older term is
-    /// taken back before a newer one is durable. No vote was given in it.
-    fn come_to(&self, term: Term) -> Result<(), LogError> {
+    /// No log holds an entry of a term that its member has not come to, and nothing is taken back before a
+    /// newer term than the member claimed it in is durable: the group has come to one, even if all entries that
+    /// were given are older. No vote was given in it.
+    fn come_to(&self, term: Term, supersedes: bool) -> Result<(), LogError> {
         let Some(mut file) = HardStateFile::open(&self.disk, &self.dir)? else { return Ok(()) };
         let held = file.durable();
-        if held.term < term.0 {
-            file.store(HardStateValue { term: term.0, vote: raft::INVALID_ID, ..held }, true)?;
+        let term = term.0.max(held.term + u64::from(supersedes));
+        if held.term < term {
+            file.store(HardStateValue { term, vote: raft::INVALID_ID, ..held }, true)?;
         }
         Ok(())
     }
@@ -364,6 +366,10 @@ impl<D: Disk> DamagedLog<D> {
                 files::remove_durably(&self.disk, &self.dir, &files::index_path(&self.dir, start))?;
             }
         }
+        // What is behind bears witness to itself until it has gone.
+        let segment = Segment::open(&self.disk, &self.dir, target, segment_bytes)?;
+        segment.renew_lost_trailer()?;
+        segment.lower_witness(Witness { position: end.position.0, index: end.index.0 })?;
         let later: BTreeSet<u64> = kinds()
             .filter_map(|kind| match kind {
                 FileKind::Segment(start) if start > target => Some(start),
@@ -373,9 +379,6 @@ impl<D: Disk> DamagedLog<D> {
         for start in later.into_iter().rev() {
             files::remove_durably(&self.disk, &self.dir, &files::segment_path(&self.dir, start))?;
         }
-        let segment = Segment::open(&self.disk, &self.dir, target, segment_bytes)?;
-        segment.renew_lost_trailer()?;
-        segment.lower_witness(Witness { position: end.position.0, index: end.index.0 })?;
         segment.clear_from(end.position.0 - target)?;
         segment.sync()
     }
