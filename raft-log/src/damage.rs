@@ -52,8 +52,8 @@ pub enum DamageEnd {
         /// Where the entry behind it begins, unless it is the damaged entry whose header is whole.
         next: Option<Position>,
     },
-    /// Nothing behind is intact. The log was durable up to this index at least; what a peer gives
-    /// has to be committed.
+    /// Nothing behind is intact, or it contradicts itself. The log was durable up to this index at least;
+    /// what a peer gives has to be committed.
     Open(LogIndex),
 }
 
@@ -72,6 +72,8 @@ impl Damage {
         };
         let end = match survey.headers.first_key_value() {
             None => DamageEnd::Open(durable_to),
+            // One of them may be what somebody put into a message.
+            Some(_) if !survey.is_one_chain() => DamageEnd::Open(durable_to),
             Some((&index, found)) if index == before.index.0 + 1 && found.damage.is_some() => {
                 let lost = found.damage == Some(EntryDamage::Unreadable);
                 // Entries that share a page with it are lost too.
@@ -114,6 +116,16 @@ pub(crate) struct Survey<D: Disk> {
     pub(crate) segments: BTreeMap<u64, Arc<Segment<D>>>,
     /// Headers by their index.
     pub(crate) headers: BTreeMap<u64, Found<D>>,
+}
+
+impl<D: Disk> Survey<D> {
+    /// Whether every header repeats the checksum of the one before it, where that is there.
+    pub(crate) fn is_one_chain(&self) -> bool {
+        let behind = self.headers.iter().skip(1);
+        self.headers.iter().zip(behind).all(|((&index, found), (&next, behind))| {
+            next != index + 1 || behind.previous_crc == found.crc
+        })
+    }
 }
 
 /// Looks for headers in the segments that begin at `starts`, behind what ends with `before`.

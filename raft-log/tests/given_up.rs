@@ -175,3 +175,43 @@ fn a_term_newer_than_what_was_claimed_comes_before_anything_is_taken_back() {
     let state = open(&disk, "n0").initial_state().unwrap().hard_state;
     assert_eq!((state.term, state.vote), (held + 1, 0));
 }
+
+/// An entry whose message contains what reads as the header of the entry behind it.
+fn forged() -> Entry {
+    let index = SHARED + 1;
+    let disk = SimDisk::new();
+    let mut log = open(&disk, "n0");
+    let short = Entry { data: vec![7; 56].into(), ..entry(index) };
+    let others = (1..index).map(entry).chain([short, entry(index + 1)]);
+    log.append(&others.collect::<Vec<_>>()).unwrap();
+    log.begin_sync().wait().unwrap();
+    drop(log);
+    let (path, begin) = place(&disk, index + 1);
+    let header = disk.content(&path).unwrap()[begin as usize..][..48].to_vec();
+    let data = [vec![7; 56], header, vec![7; 900]].concat();
+    Entry { data: data.into(), ..entry(index) }
+}
+
+#[test]
+fn a_header_that_somebody_sent_proves_nothing() {
+    let entries = || {
+        let shared = (1..=SHARED).map(entry);
+        shared.chain([forged()]).chain((SHARED + 2..=ENTRIES).map(entry)).collect::<Vec<_>>()
+    };
+    let disk = SimDisk::new();
+    let mut log = open(&disk, "n0");
+    log.append(&entries()).unwrap();
+    log.begin_sync().wait().unwrap();
+    log.begin_sync().wait().unwrap();
+    drop(log);
+    let bytes = log_bytes(&disk);
+    let (path, begin) = place(&disk, SHARED + 1);
+    forget_indexes(&disk);
+    assert!(disk.flip_bit(&path, begin + 17, 5));
+    let mut peer = open(&SimDisk::new(), "n1");
+    peer.append(&entries()).unwrap();
+    let refused = fill_patch(&mut damaged(&disk).patch(), &peer, SHARED);
+    assert_eq!(refused, Err(PatchRefused::Unproven(LogIndex(SHARED + 1))));
+    repair_from(&disk, &peer, ENTRIES).unwrap();
+    assert_eq!(log_bytes(&disk), bytes);
+}
