@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::World;
 use super::dark::Left;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Member};
 use crate::faults::Kind;
 use crate::history::Queue;
 use crate::invariants::Findings;
@@ -245,13 +245,19 @@ impl Group {
 }
 
 /// Whether something that a disk lost is not back yet. Asking reads the logs: a process that meets a page which
-/// its disk cannot read ends by that, and mends the page in its next life.
+/// its disk cannot read ends by that, and mends the page in its next life. That begins with what it had applied
+/// when it last wrote that down, and has to come as far as the others again.
 fn is_mending(world: &World) -> bool {
     let cluster = &world.cluster;
+    let applied = |member: &Member, group| member.live(group).map(|live| live.view.applied());
+    let furthest: Vec<_> = (0..world.parameters.groups)
+        .map(|group| cluster.members.iter().filter_map(|member| applied(member, group)).max())
+        .collect();
     cluster.members.iter().enumerate().any(|(number, member)| {
         let lacks = |group| {
             let live = member.live(group);
             live.is_some_and(|live| derived_files::is_being_mended(&live.view))
+                || applied(member, group) < furthest[group]
                 || cluster.lacks_head(number, group)
         };
         // Asked first, so that it is known what becomes of that.
