@@ -88,6 +88,8 @@ pub struct Patch {
     end: Boundary,
     /// The log one entry shorter than it is intact.
     shorter: Option<Boundary>,
+    /// This log's first missing entry is not before this position: the segment before is sealed.
+    sealed_to: u64,
     /// Everything up to here was committed when the log was last used.
     known_committed: LogIndex,
     pieces: Vec<(u64, Bytes)>,
@@ -111,6 +113,10 @@ impl Patch {
             payload_bytes_max: payload_bytes_max(segment_bytes),
             goal: log.damage.end,
             end: log.damage.before,
+            sealed_to: match log.table.segments.last() {
+                Some(held) if held.index.is_sealed() => held.segment.end(),
+                _ => 0,
+            },
             shorter: longer.then(|| log.table.boundary_at(last - 1).ok()).flatten(),
             known_committed: log.commit,
             pieces: Vec::new(),
@@ -192,7 +198,11 @@ impl Patch {
             self.pad_to(at);
         }
         let (header, crc) = EntryHeader::of(entry, at, self.end.chain_crc).encode();
-        let mut another = false;
+        // What fits where this log has padding is not what it had.
+        let mut another = at < self.sealed_to;
+        if another && !(self.committed && self.is_given_up(index, committed)) {
+            return Err(PatchRefused::OtherEntry(index));
+        }
         match self.goal {
             DamageEnd::Chain { index: last, crc: wanted, .. } if last == index && crc != wanted => {
                 if !self.committed || !self.is_given_up(index, committed) {

@@ -12,7 +12,9 @@ use hurt::*;
 use raft::Storage as _;
 use raft::eraftpb::{Entry, HardState};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Log, LogError, LogIndex, PatchRefused, Standing};
+use raft_log::{
+    Disk, Log, LogError, LogIndex, PAGE_BYTES, PatchRefused, SEGMENT_BYTES_MIN, Standing,
+};
 use support::{ENTRIES, entry, options};
 
 /// The last entry that the group has as well.
@@ -214,4 +216,47 @@ fn a_header_that_somebody_sent_proves_nothing() {
     assert_eq!(refused, Err(PatchRefused::Unproven(LogIndex(SHARED + 1))));
     repair_from(&disk, &peer, ENTRIES).unwrap();
     assert_eq!(log_bytes(&disk), bytes);
+}
+
+/// Hurts the first entry of the last segment. The segment before has its index.
+const BEHIND_A_SEALED_SEGMENT: &[Hurt] = &[
+    |disk| assert!(disk.flip_bit(&segment(3 * SEGMENT_BYTES_MIN), 17, 5)),
+    |disk| assert!(disk.lose_page(&segment(3 * SEGMENT_BYTES_MIN), 0)),
+    |disk| {
+        for page in 0..SEGMENT_BYTES_MIN / PAGE_BYTES {
+            assert!(disk.lose_page(&segment(3 * SEGMENT_BYTES_MIN), page * PAGE_BYTES));
+        }
+    },
+];
+
+#[test]
+fn what_fits_before_the_end_of_a_sealed_segment_is_another_entry() {
+    let last = first_of_last() - 1;
+    let mut peer = open(&SimDisk::new(), "n1");
+    let empty = Entry { index: last + 1, term: LATER, ..Entry::default() };
+    let shared = (1..=last).map(entry).chain([empty]);
+    peer.append(&shared.chain((last + 2..=ENTRIES + 60).map(other)).collect::<Vec<_>>()).unwrap();
+    let empty_at = peer.reader().position_of(LogIndex(last + 1)).unwrap();
+    assert!(empty_at.0 < 3 * SEGMENT_BYTES_MIN, "there is room for it");
+    for (hurt, nth) in
+        BEHIND_A_SEALED_SEGMENT.iter().flat_map(|hurt| (0..40).map(move |nth| (hurt, nth)))
+    {
+        let disk = left_behind();
+        drop(open(&disk, "n0"));
+        let index = Path::new(DIR).join(format!("{:020}.index", 2 * SEGMENT_BYTES_MIN));
+        assert!(disk.exists(&index).unwrap());
+        hurt(&disk);
+        if nth > 0 {
+            disk.power_off_at_call(nth);
+            let _ = repair_from(&disk, &peer, ENTRIES + 60);
+            disk.restart(Loss::Torn(nth));
+        }
+        repair_from(&disk, &peer, ENTRIES + 60).unwrap();
+        let log = open(&disk, "n0");
+        assert!(log.last_index() > LogIndex(last), "power lost during call {nth}");
+        let held = log.reader().entries_from(empty_at, usize::MAX).unwrap();
+        let behind = peer.reader().entries_from(empty_at, usize::MAX).unwrap();
+        assert_eq!(held, behind[..held.len()], "power lost during call {nth}");
+        assert!(!lost_pages(&disk));
+    }
 }
