@@ -198,20 +198,17 @@ impl Patch {
             self.pad_to(at);
         }
         let (header, crc) = EntryHeader::of(entry, at, self.end.chain_crc).encode();
-        // What fits where this log has padding is not what it had.
-        let mut another = at < self.sealed_to;
+        let differs = match self.goal {
+            DamageEnd::Chain { index: last, crc: wanted, .. } => last == index && crc != wanted,
+            DamageEnd::Open(_) => false,
+        };
+        // What fits where this log has padding is not what it had either.
+        let another = differs || at < self.sealed_to;
         if another && !(self.committed && self.is_given_up(index, committed)) {
             return Err(PatchRefused::OtherEntry(index));
         }
-        match self.goal {
-            DamageEnd::Chain { index: last, crc: wanted, .. } if last == index && crc != wanted => {
-                if !self.committed || !self.is_given_up(index, committed) {
-                    return Err(PatchRefused::OtherEntry(index));
-                }
-                another = true;
-            }
-            DamageEnd::Open(_) if !is_committed => return Err(PatchRefused::Unproven(index)),
-            DamageEnd::Chain { .. } | DamageEnd::Open(_) => {}
+        if !is_committed && matches!(self.goal, DamageEnd::Open(_)) {
+            return Err(PatchRefused::Unproven(index));
         }
         let bytes = stored_form(&header, &entry.data);
         let end = at + bytes.len() as u64;
