@@ -147,6 +147,18 @@ async fn a_restarted_member_catches_up_from_where_its_state_stands() {
     assert_eq!(state.lock().restored, 0, "no snapshot was needed");
 }
 
+/// Where logs begin after [`compact_without`].
+const COMPACTED_TO: Position = Position(256 << 10);
+
+/// All members but this follower let go of the log's beginning, while ten numbers from `first` on are appended.
+async fn compact_without<D: Disk>(cluster: &Cluster<D>, leader: u64, follower: u64, first: u64) {
+    for id in (1..=3).filter(|&id| id != follower) {
+        cluster.members[&id].state.lock().compact_to = Some(COMPACTED_TO);
+    }
+    append_many(cluster, leader, first, 10, 500).await;
+    cluster.wait_status(leader, "compaction", |status| status.first_position == COMPACTED_TO).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
     let settings =
@@ -158,20 +170,14 @@ async fn a_member_that_lags_behind_the_log_gets_a_snapshot() {
     cluster.converge(leader).await;
     cluster.kill(follower).await;
     append_many(&cluster, leader, 10, 1000, 500).await;
-    for id in (1..=3).filter(|&id| id != follower) {
-        cluster.members[&id].state.lock().compact_to = Some(Position(256 << 10));
-    }
-    append_many(&cluster, leader, 1010, 10, 500).await;
-    cluster
-        .wait_status(leader, "compaction", |status| status.first_position == Position(256 << 10))
-        .await;
+    compact_without(&cluster, leader, follower, 1010).await;
     cluster.start_member(follower).await;
     cluster.converge(leader).await;
     for id in 1..=3 {
         assert_eq!(values(&cluster, id), (0..1020).collect::<Vec<_>>(), "member {id}");
         cluster
             .wait_status(id, "all members' logs to begin at the same position", |status| {
-                status.first_position == Position(256 << 10)
+                status.first_position == COMPACTED_TO
             })
             .await;
     }
@@ -201,21 +207,13 @@ async fn a_member_may_be_elected_before_its_snapshot_is_applied() {
     let follower = (1..=3).find(|&id| id != leader).unwrap();
     cluster.kill(follower).await;
     append_many(&cluster, leader, 0, 1000, 500).await;
-    for id in (1..=3).filter(|&id| id != follower) {
-        cluster.members[&id].state.lock().compact_to = Some(Position(256 << 10));
-    }
-    append_many(&cluster, leader, 1000, 10, 500).await;
-    cluster
-        .wait_status(leader, "compaction", |status| status.first_position == Position(256 << 10))
-        .await;
+    compact_without(&cluster, leader, follower, 1000).await;
     let (release, held) = std::sync::mpsc::channel();
     let state = Shared::default();
     state.lock().hold_restore = Some(held);
     cluster.start_with(follower, Arc::clone(&state)).await;
     cluster
-        .wait_status(follower, "the snapshot", |status| {
-            status.first_position == Position(256 << 10)
-        })
+        .wait_status(follower, "the snapshot", |status| status.first_position == COMPACTED_TO)
         .await;
     let to = Some(follower);
     assert_eq!(
