@@ -104,18 +104,18 @@ impl<D: Disk> Table<D> {
         Ok(Proved { segment, position, bytes })
     }
 
-    /// The stored bytes `from..to`, if all of them are in memory; otherwise where an entry of theirs
-    /// begins that is not.
-    fn known(&self, from: u64, to: u64) -> Result<Bytes, Option<u64>> {
-        let mut found = BytesMut::new();
+    /// The stored bytes `from..to`, if all of them are in memory; otherwise where the entries of theirs
+    /// begin that are not.
+    fn known(&self, from: u64, to: u64) -> Result<Bytes, Vec<u64>> {
+        let (mut found, mut unknown) = (BytesMut::new(), Vec::new());
         let mut index = self.index_around(from);
-        while from + (found.len() as u64) < to {
-            let at = from + found.len() as u64;
-            let (segment, suspect) =
-                index.and_then(|index| self.suspect(index).ok()).ok_or(None)?;
+        let mut at = from;
+        while at < to {
+            let suspect = index.and_then(|index| self.suspect(index).ok());
+            let Some((segment, suspect)) = suspect else { return Err(unknown) };
             let (begin, end) = (segment.start + suspect.offset, segment.start + suspect.end);
             if at < begin || at >= end {
-                return Err(None);
+                return Err(unknown);
             }
             let stop = end.min(to);
             if let Some(held) = self.damaged.held(begin) {
@@ -125,11 +125,12 @@ impl<D: Disk> Table<D> {
             {
                 found.extend_from_slice(&bytes);
             } else {
-                return Err(Some(begin));
+                unknown.push(begin);
             }
+            at = stop;
             index = index.map(|index| index + 1);
         }
-        Ok(found.freeze())
+        if unknown.is_empty() { Ok(found.freeze()) } else { Err(unknown) }
     }
 }
 
@@ -177,15 +178,15 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// What stands in `from..to`, if that is in memory. An entry there that is not is damaged: the page
-    /// cannot be read.
+    /// What stands in `from..to`, if that is in memory. Entries there that are not are damaged, all of
+    /// them: the page cannot be read.
     fn known(&self, from: u64, to: u64) -> Option<Bytes> {
         // Not in the match: noting damage takes the table's lock.
         let known = self.table().known(from, to);
         match known {
             Ok(bytes) => Some(bytes),
             Err(unknown) => {
-                if let Some(position) = unknown {
+                for position in unknown {
                     self.note_damage(position, &EntryDamage::Unreadable.to_string());
                 }
                 None

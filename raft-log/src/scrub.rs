@@ -285,6 +285,15 @@ impl<D: Disk> LogReader<D> {
 
     /// The entries that are known to be damaged.
     pub fn damaged(&self) -> Vec<DamagedEntry> {
+        self.damaged_that(|_| true)
+    }
+
+    /// Those of them that nobody has given yet. The others wait for these.
+    pub fn missing(&self) -> Vec<DamagedEntry> {
+        self.damaged_that(|extent| extent.held.is_none())
+    }
+
+    fn damaged_that(&self, counts: impl Fn(&Extent) -> bool) -> Vec<DamagedEntry> {
         let table = self.shared.table();
         let entry = |(&position, extent): (&u64, &Extent)| DamagedEntry {
             index: LogIndex(extent.index),
@@ -294,7 +303,7 @@ impl<D: Disk> LogReader<D> {
                 .map(|held| held.segment.path.clone())
                 .unwrap_or_default(),
         };
-        table.damaged.0.iter().map(entry).collect()
+        table.damaged.0.iter().filter(|(_, extent)| counts(extent)).map(entry).collect()
     }
 
     /// The last entry of the segments that are full and durable; before the first one if none is.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use raft::eraftpb::Entry;
 use raft::{GetEntriesContext, Storage, StorageError};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Log, LogError, LogIndex, MendError, Mended, SEGMENT_BYTES_MIN};
+use raft_log::{DamagedEntry, Log, LogError, LogIndex, MendError, Mended, SEGMENT_BYTES_MIN};
 use support::{ENTRIES, entry, fill, now, options};
 
 const DIR: &str = "/log";
@@ -42,7 +42,11 @@ fn scrub(log: &Log<SimDisk>) -> Result<Vec<u64>, LogError> {
         assert!(step.next > next, "a scrub goes on");
         next = step.next;
     }
-    Ok(reader.damaged().iter().map(|damaged| damaged.index.0).collect())
+    Ok(indexes(&reader.damaged()))
+}
+
+fn indexes(entries: &[DamagedEntry]) -> Vec<u64> {
+    entries.iter().map(|damaged| damaged.index.0).collect()
 }
 
 fn mend(log: &Log<SimDisk>, index: u64) -> Result<Mended, MendError> {
@@ -136,6 +140,26 @@ fn a_lost_page_is_written_when_all_its_entries_are_there() {
         assert_eq!(scrub(&log).unwrap(), Vec::<u64>::new());
         let read = log.entries(index, index + 1, None, GetEntriesContext::empty(true));
         assert_eq!(read.unwrap(), [entry(index)]);
+    }
+}
+
+#[test]
+fn who_mends_one_entry_of_a_lost_page_is_told_of_all_that_share_it() {
+    let disk = filled();
+    let (path, offset) = place(&open(&disk), 50);
+    assert!(disk.lose_page(&path, offset));
+    let all = scrub(&open(&disk)).unwrap();
+    assert!(all.len() > 4, "{all:?}");
+    for &one in &all {
+        let log = open(&disk);
+        let reader = log.reader();
+        let (index, missing) = (LogIndex(one), || indexes(&log.reader().missing()));
+        assert_eq!(now(reader.scrub(index, index, 1)).unwrap().next, LogIndex(one + 1));
+        assert_eq!(missing(), [one]);
+        assert_eq!(mend(&log, one).unwrap(), Mended::Waits);
+        assert_eq!(indexes(&reader.damaged()), all, "entry {one} was given");
+        let others: Vec<u64> = all.iter().copied().filter(|&other| other != one).collect();
+        assert_eq!(missing(), others, "entry {one} was given");
     }
 }
 

@@ -3,10 +3,11 @@
 //! Invariant: neither asks the owner of the raft node for anything. What it needs of a damaged entry
 //! waits: a follower for its copy, a client for its message.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError, Mended};
+use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError, Mended, Position};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +27,11 @@ pub(in crate::replication) struct Mender<D: Disk> {
     pub reader: LogReader<D>,
 }
 
+/// Entries that were given and wait for others with which they share a page, and who gave them.
+type Waiting = BTreeMap<Position, (DamagedEntry, u64)>;
+
 /// What a round of asking came to.
+#[derive(Default)]
 struct Round {
     /// Why entries are still damaged.
     problems: Vec<String>,
@@ -48,8 +53,9 @@ impl<D: Disk> Mender<D> {
     pub async fn mend(&self, give_up: bool) -> Option<DamagedEntry> {
         let mut backoff = Backoff::new(self.identity.instance);
         let mut complaint = Complaint::default();
+        let mut waiting = Waiting::default();
         loop {
-            let round = self.round().await;
+            let round = self.round(&mut waiting).await;
             if round.problems.is_empty() {
                 return None;
             }
@@ -98,67 +104,84 @@ impl<D: Disk> Mender<D> {
         problems
     }
 
-    async fn round(&self) -> Round {
-        let mut round = Round { problems: self.renew_snapshot().await, gone: None };
-        let mut waiting = Vec::new();
-        for damaged in self.reader.damaged() {
-            let mut compacted = 0;
-            let mut problems = Vec::new();
-            for peer in self.peers.values() {
-                let asked = match fetch_one(&self.identity, peer, damaged.index).await {
-                    Ok(entry) => self.reader.mend(entry).await.map_err(AskError::from),
-                    Err(problem) => Err(problem),
-                };
-                match asked {
-                    Ok(Mended::Whole) => {
-                        problems.clear();
-                        tracing::info!(
-                            group = %self.identity.group, file = %damaged.file.display(),
-                            position = %damaged.position, entries = 1, peer = peer.id,
-                            "damage in the log repaired"
-                        );
-                        break;
-                    }
-                    Ok(Mended::Waits) => {
-                        problems.clear();
-                        waiting.push(damaged.clone());
-                        break;
-                    }
-                    // Retention took it meanwhile.
-                    Err(AskError::Mend(MendError::Log(_))) if !self.is_damaged(&damaged) => {
-                        problems.clear();
-                        break;
-                    }
-                    Err(problem) => {
-                        compacted += usize::from(matches!(problem, AskError::Compacted(_)));
-                        let (peer, index) = (peer.id, damaged.index);
-                        problems.push(format!("entry {index}, peer {peer}: {problem}"));
-                    }
-                }
+    /// Asks for every damaged entry once, also for those that come to light meanwhile: what shares a page
+    /// with an entry is known to be lost when that one is written.
+    async fn round(&self, waiting: &mut Waiting) -> Round {
+        let mut round = Round { problems: self.renew_snapshot().await, ..Round::default() };
+        let mut asked = BTreeSet::new();
+        loop {
+            let mut damaged = self.reader.missing();
+            if damaged.is_empty() && asked.is_empty() {
+                // All were given, and some are still not whole: they were hit again.
+                damaged = self.reader.damaged();
             }
-            if compacted == self.peers.len() {
-                problems.push(format!("entry {}: no peer has it any more", damaged.index));
-                round.gone = Some(damaged);
+            damaged.retain(|entry| asked.insert(entry.index));
+            if damaged.is_empty() {
+                break;
             }
-            round.problems.extend(problems);
+            for entry in damaged {
+                self.ask_for(entry, waiting, &mut round).await;
+            }
         }
-        for damaged in waiting {
-            if self.is_damaged(&damaged) {
-                let problem = "it waits for the entries with which it shares a page";
-                round.problems.push(format!("entry {}: {problem}", damaged.index));
-                continue;
-            }
-            tracing::info!(
-                group = %self.identity.group, file = %damaged.file.display(),
-                position = %damaged.position, entries = 1, "damage in the log repaired"
-            );
+        let missing = places(self.reader.missing());
+        let damaged = places(self.reader.damaged());
+        for (_, entry) in damaged.iter().filter(|(position, _)| !missing.contains_key(position)) {
+            let problem = "it waits for the entries with which it shares a page";
+            round.problems.push(format!("entry {}: {problem}", entry.index));
+        }
+        for (_, (entry, peer)) in
+            waiting.extract_if(.., |position, _| !damaged.contains_key(position))
+        {
+            self.tell_mended(&entry, peer);
         }
         round
+    }
+
+    /// Asks one peer after the other for an entry, until one has given it.
+    async fn ask_for(&self, damaged: DamagedEntry, waiting: &mut Waiting, round: &mut Round) {
+        let mut compacted = 0;
+        let mut problems = Vec::new();
+        for peer in self.peers.values() {
+            let given = match fetch_one(&self.identity, peer, damaged.index).await {
+                Ok(entry) => self.reader.mend(entry).await.map_err(AskError::from),
+                Err(problem) => Err(problem),
+            };
+            match given {
+                Ok(Mended::Whole) => return self.tell_mended(&damaged, peer.id),
+                Ok(Mended::Waits) => {
+                    waiting.insert(damaged.position, (damaged, peer.id));
+                    return;
+                }
+                // Retention took it meanwhile.
+                Err(AskError::Mend(MendError::Log(_))) if !self.is_damaged(&damaged) => return,
+                Err(problem) => {
+                    compacted += usize::from(matches!(problem, AskError::Compacted(_)));
+                    let (peer, index) = (peer.id, damaged.index);
+                    problems.push(format!("entry {index}, peer {peer}: {problem}"));
+                }
+            }
+        }
+        if compacted == self.peers.len() {
+            problems.push(format!("entry {}: no peer has it any more", damaged.index));
+            round.gone = Some(damaged);
+        }
+        round.problems.extend(problems);
+    }
+
+    fn tell_mended(&self, entry: &DamagedEntry, peer: u64) {
+        tracing::info!(
+            group = %self.identity.group, file = %entry.file.display(), position = %entry.position,
+            entries = 1, peer, "damage in the log repaired"
+        );
     }
 
     fn is_damaged(&self, entry: &DamagedEntry) -> bool {
         self.reader.damaged().contains(entry)
     }
+}
+
+fn places(entries: Vec<DamagedEntry>) -> BTreeMap<Position, DamagedEntry> {
+    entries.into_iter().map(|entry| (entry.position, entry)).collect()
 }
 
 /// Reads all full segments, and the snapshot before them, again and again, slowly, until dropped.

@@ -6,6 +6,7 @@ mod cluster;
 mod doubt;
 mod faults;
 mod lost_disk;
+mod lost_page;
 mod lost_snapshot;
 mod older_copy;
 mod proxy;
