@@ -144,7 +144,7 @@ fn tell(name: &str, arguments: &Arguments) -> ExitCode {
         Ok(flaw) => flaw,
         Err(code) => return code,
     };
-    let parameters = Parameters { flaw, ..Parameters::calm(arguments.seed) };
+    let parameters = Parameters { flaw, ..(scenario.parameters)(arguments.seed) };
     let again = again(&format!("--scenario {name} --seed {}", arguments.seed), flaw);
     println!("{}", scenario.question);
     println!("{parameters}");

@@ -215,6 +215,11 @@ impl Parameters {
             ..Parameters::of(seed)
         }
     }
+
+    /// The same with about a hundred sends a second, and as many deliveries.
+    pub fn unhurried(seed: u64) -> Parameters {
+        Parameters { send_pause_ms: 32, ..Parameters::calm(seed) }
+    }
 }
 
 impl fmt::Display for Parameters {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::dice::Dice;
 use crate::faults::{self, Kind, Rot};
 use crate::machine::Backup;
+use crate::parameters::Parameters;
 use crate::run::Stage;
 
 /// A story has one group.
@@ -26,6 +27,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What a user would ask.
     pub question: &'static str,
+    /// What it begins with, by the seed.
+    pub parameters: fn(u64) -> Parameters,
     /// Plays it.
     pub play: fn(Stage) -> Playing,
 }
@@ -33,55 +36,70 @@ pub struct Scenario {
 /// All stories.
 pub const ALL: &[Scenario] = &[
     Scenario {
+        name: "calm-minute",
+        question: "Nothing goes wrong for a minute, at two hundred operations a second: does the leader stay?",
+        parameters: Parameters::unhurried,
+        play: |stage| Box::pin(calm_minute(stage)),
+    },
+    Scenario {
         name: "leader-killed",
         question: "The leader's process is killed: how long until sends are acknowledged again, and \
                    is anything lost?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(leader_killed(stage)),
     },
     Scenario {
         name: "minority-partition",
         question: "The leader is cut off from everybody for ten seconds: who serves, and what becomes \
                    of the old leader?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(minority_partition(stage)),
     },
     Scenario {
         name: "all-power-loss",
         question: "All machines lose power at once, with whatever their disks had not synced: what is \
                    left?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(all_power_loss(stage)),
     },
     Scenario {
         name: "rolling-restart",
         question: "Members are stopped and started one after the other: does a client notice?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(rolling_restart(stage)),
     },
     Scenario {
         name: "name-server-lost",
         question: "The name server is gone for twenty seconds and comes back empty: do clients go on, \
                    and what if the leader dies meanwhile?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(name_server_lost(stage)),
     },
     Scenario {
         name: "slow-disk",
         question: "The leader's disk takes up to half a second for each sync: what do clients get?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(slow_disk(stage)),
     },
     Scenario {
         name: "lost-disk",
         question: "A member's disk is lost, later another's together with the leader's process: who may \
                    vote, and is anything lost?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(lost_disk(stage)),
     },
     Scenario {
         name: "older-copy",
         question: "A member's disk is put back from a copy that is some time old, later the leader's while \
                    another member is away: who notices, and is anything lost?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(older_copy(stage)),
     },
     Scenario {
         name: "bit-rot",
         question: "Bits flip in the members' logs, on disks at rest and in use: is damage ever taken \
                    for data, and who mends it?",
+        parameters: Parameters::calm,
         play: |stage| Box::pin(bit_rot(stage)),
     },
 ];
@@ -212,6 +230,14 @@ impl Stage {
         let waited_ms = began.elapsed().as_millis();
         self.tell(&format!("n{number} takes part again after {waited_ms} ms, its log mended"));
     }
+}
+
+async fn calm_minute(stage: Stage) {
+    let leader = stage.leader().await;
+    stage.tell(&format!("n{leader} leads"));
+    stage.pass(60).await;
+    let leader = stage.leader().await;
+    stage.tell(&format!("a minute later n{leader} leads"));
 }
 
 async fn leader_killed(stage: Stage) {
