@@ -3,6 +3,10 @@
 //! Invariant: afterwards every extent up to the last applied entry is indexed, each either by a
 //! file that was made of this very log or anew from it. With the files in place that costs a scan
 //! of at most one extent.
+//!
+//! A file is taken only of an extent behind whose end something is applied. What closed another one may
+//! have been lost with the end of a log that was not synced, and a shorter entry may come in its place, in
+//! the extent. Replay makes those again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,11 +43,9 @@ impl Extents {
         let mut files = extents.usable_files(first)?;
         let applied_at = extents.last_byte(applied)?.unwrap_or(first);
         extents.indexed.store(applied.0, Ordering::Release);
-        extents.leave_to_replay(&mut files, applied_at);
-        // A file behind the first gap that replay will not fill would leave that gap.
-        let open_number = extents.first_open(&files, applied_at);
-        let stale = files.split_off(&open_number);
-        stale.into_keys().for_each(|number| extents.remove_file(number));
+        let open_number = extents.number_of(applied_at);
+        let unfinished = files.split_off(&open_number);
+        unfinished.into_keys().for_each(|number| extents.remove_file(number));
         let mut recovered = Recovered { files: files.len(), rebuilt: 0 };
         for number in extents.number_of(first)..open_number {
             if let Some(file) = files.remove(&number) {
@@ -105,30 +107,6 @@ impl Extents {
             self.remove_file(number);
         }
         Ok(files)
-    }
-
-    /// Removes damaged files of extents that are not applied as a whole: made again from what is applied,
-    /// as others are when they are asked, they would lack the rest for ever, because replay leaves closed
-    /// extents as they are.
-    fn leave_to_replay(&self, files: &mut BTreeMap<u64, ExtentFile>, applied_at: Position) {
-        files.retain(|&number, file| {
-            let stays = number < self.number_of(applied_at) || file.intact();
-            if !stays {
-                tracing::warn!(number, "an extent's index is damaged and is made again by replay");
-                self.remove_file(number);
-            }
-            stays
-        });
-    }
-
-    /// Number of the extent that is to be open: the first without file at or above the last
-    /// applied entry's.
-    fn first_open(&self, files: &BTreeMap<u64, ExtentFile>, applied_at: Position) -> u64 {
-        let mut number = self.number_of(applied_at);
-        while files.contains_key(&number) {
-            number += 1;
-        }
-        number
     }
 }
 

@@ -112,12 +112,11 @@ fn a_damaged_file_that_replay_is_within_is_made_again_whole() {
     let old = filled(20);
     let disk = with_checkpoint_of(&old, &node);
     drop(old);
-    let mut again = Node::open(disk.clone());
-    let number = again.group.view.max_position().0 / EXTENT_BYTES;
-    drop(again);
+    let bare = Disk { checkpoint: disk.checkpoint.clone(), ..disk.log_only() };
+    let number = Node::open(bare).group.view.max_position().0 / EXTENT_BYTES;
     let name = format!("{number:020}.index");
     disk.files.damage(&name, |file| *file.last_mut().unwrap() ^= 1);
-    again = Node::open(disk);
+    let mut again = Node::open(disk);
     // Somebody reads before the log is replayed.
     let early = again.visible();
     assert!(early.iter().any(|(_, _, (_, max), _)| *max > 0));
@@ -146,6 +145,46 @@ fn files_of_a_tail_that_was_lost_are_not_used() {
     }
     let again = Node::start(node.disk.log_only());
     same(&node, &again);
+}
+
+/// A node with messages up to where a long one goes to the next segment, and a short one does not.
+fn almost_full_segment() -> Node {
+    let mut node = Node::new();
+    node.create_topic("t");
+    let segment_of = |position: Position| position.0 / SEGMENT_BYTES;
+    let next = |node: &Node, bytes| segment_of(node.disk.log.place(bytes));
+    while next(&node, LONG_BYTES) == segment_of(node.disk.log.tail()) {
+        node.send("t", 0, &"x".repeat(200));
+    }
+    assert_eq!(next(&node, LONG_BYTES / 2), segment_of(node.disk.log.tail()));
+    node
+}
+
+const LONG_BYTES: usize = 2_000;
+
+/// Found by the simulation: the last extent of a segment was closed by a long entry in the next one, which was
+/// lost; a short one in its place is in that extent.
+#[test]
+fn an_extent_that_only_a_lost_entry_closed_is_open_again() {
+    let mut node = almost_full_segment();
+    let early = almost_full_segment();
+    let kept = node.disk.log.last_index();
+    node.send("t", 1, &"lost".repeat(LONG_BYTES / 4));
+    let last_extent = format!("{:020}.index", SEGMENT_BYTES / EXTENT_BYTES - 1);
+    assert!(node.disk.files.names().contains(&last_extent), "it is closed");
+    let disk = Disk { checkpoint: early.disk.checkpoint.clone(), ..node.disk.clone() };
+    drop((node, early));
+    disk.log.truncate_after(kept);
+    let mut node = Node::start(disk);
+    node.term = Term(2);
+    let short = node.send("t", 2, "short");
+    assert!(short.first_position < Position(SEGMENT_BYTES), "{short:?}");
+    same(&node, &Node::start(node.disk.log_only()));
+    node.send("t", 1, &"long".repeat(LONG_BYTES / 4));
+    let again = Node::start(node.disk.log_only());
+    same(&node, &again);
+    assert_eq!(node.disk.files.get(&last_extent), again.disk.files.get(&last_extent));
+    same(&node.restart(), &again);
 }
 
 #[test]
