@@ -6,6 +6,10 @@
 //! which are in memory, or are damaged too and fetched in their turn. Until they are there the entry waits
 //! in memory.
 //!
+//! When the group has committed another entry in that place, nobody will ever give this one: the group gave it
+//! up, and raft has it taken back when it has learned so. At a start raft cannot wait for that. Then the log is
+//! opened again with its segment doubted, and found damaged: `repair` knows how to take entries back.
+//!
 //! Invariants: what is written over a damaged entry is what was there before the damage, in pages that the
 //! log's writer is done with; an entry is whole again only when it was read again and checked.
 
@@ -21,7 +25,7 @@ use crate::entry::{EntryDamage, EntryHeader, stored_form};
 use crate::error::LogError;
 use crate::pages::{self, Patchwork};
 use crate::reader::LogReader;
-use crate::repair::padding;
+use crate::repair::{is_given_up, padding};
 use crate::scrub::Suspect;
 use crate::segment::Segment;
 use crate::shared::Shared;
@@ -43,6 +47,9 @@ pub enum MendError {
     /// It is another entry than the one that was there.
     #[error("that is not the entry {0} which was there")]
     OtherEntry(LogIndex),
+    /// The group has committed another entry in its place.
+    #[error("the group has given up the entry {0} which was there")]
+    GivenUp(LogIndex),
     /// The log's writer is not done with its pages yet.
     #[error("entry {0} lies where the log is being written")]
     TooNew(LogIndex),
@@ -135,14 +142,33 @@ impl<D: Disk> Table<D> {
 }
 
 impl<D: Disk> Shared<D> {
-    fn mend_now(&self, entry: &Entry) -> Result<Mended, MendError> {
+    /// What another entry than the one that was there says.
+    fn judge_other(&self, error: MendError, committed: LogIndex) -> MendError {
+        match error {
+            MendError::OtherEntry(index)
+                if is_given_up(index, self.known_committed(), committed) =>
+            {
+                MendError::GivenUp(index)
+            }
+            error => error,
+        }
+    }
+
+    /// Everything up to here is known to be committed, and will be after any crash.
+    fn known_committed(&self) -> LogIndex {
+        LogIndex(self.persist().hard_state.durable().commit)
+    }
+
+    fn mend_now(&self, entry: &Entry, committed: LogIndex) -> Result<Mended, MendError> {
         // Nothing is cut, compacted or installed meanwhile.
         let _background = self.background();
         if self.closed.load(Ordering::Acquire) {
             return Err(LogError::Closed.into());
         }
         self.check_writable()?;
-        let Proved { segment, position, bytes } = self.table().prove(entry)?;
+        let proved = self.table().prove(entry);
+        let Proved { segment, position, bytes } =
+            proved.map_err(|error| self.judge_other(error, committed))?;
         let end = position + bytes.len() as u64;
         // The page in which the log ends is written again, past the page cache.
         let written_to = self.written_position.load(Ordering::Acquire);
@@ -214,17 +240,19 @@ impl<D: Disk> Shared<D> {
 }
 
 impl<D: Disk> LogReader<D> {
-    /// Writes an entry that a peer gave over a damaged one, if it is the same. What is whole on return is
-    /// durable.
+    /// Writes an entry over a damaged one, if it is the same. A peer gave it that knows everything up to
+    /// `committed` to be committed. What is whole on return is durable.
     ///
     /// # Errors
     /// See [`MendError`].
     pub fn mend(
         &self,
         entry: Entry,
+        committed: LogIndex,
     ) -> impl Future<Output = Result<Mended, MendError>> + Send + 'static {
         let shared = self.shared.clone();
-        let work = self.shared.disk.offload(Lane::Prepare, move || shared.mend_now(&entry));
+        let work =
+            self.shared.disk.offload(Lane::Prepare, move || shared.mend_now(&entry, committed));
         async move { work.await.unwrap_or(Err(MendError::Log(LogError::Closed))) }
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::entry::ENTRY_HEADER_BYTES;
 use crate::error::LogError;
+use crate::types::Position;
 
 /// Smallest segment; meant for tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// Largest segment: offsets inside a segment fit 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
-/// Settings of a log. Everything but `voters`, `prepare_ahead_bytes`, `tail_bytes_max` and `boot` is
-/// fixed at creation and checked at every later start.
+/// Settings of a log. Everything but `voters`, `prepare_ahead_bytes`, `tail_bytes_max`, `boot` and `doubted`
+/// is fixed at creation and checked at every later start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
     /// Bytes per segment, a multiple of 4096. Positions depend on it: the same on every member.
@@ -31,6 +32,9 @@ pub struct LogOptions {
     /// Names the time from this machine's power-on to its power-off: what was written in it, the page
     /// cache kept. Empty when nobody can tell.
     pub boot: String,
+    /// The segment that holds this position is read entry by entry, even if its index file is sound. For who
+    /// knows of damage there that cannot be mended in an open log: it is found before the log is open.
+    pub doubted: Option<Position>,
     /// A mistake that simulations have the log make: an end that the disk cannot read counts as torn.
     #[cfg(madsim)]
     pub cuts_unreadable_tail: bool,
@@ -48,6 +52,7 @@ impl LogOptions {
             prepare_ahead_bytes: 32 << 20,
             tail_bytes_max: 64 << 20,
             boot: String::new(),
+            doubted: None,
             #[cfg(madsim)]
             cuts_unreadable_tail: false,
         }

@@ -142,6 +142,7 @@ pub(crate) fn open_locked<D: Disk>(
         disk,
         dir,
         segment_bytes: options.segment_bytes,
+        doubted: options.doubted,
         tail_bytes_max: options.tail_bytes_max,
         commit: hard_state.durable().commit,
         inventory,
@@ -320,6 +321,8 @@ struct Recovery<'a, D: Disk> {
     disk: &'a D,
     dir: &'a Path,
     segment_bytes: u64,
+    /// Whatever the index file of the segment around it says, its entries are read.
+    doubted: Option<Position>,
     tail_bytes_max: usize,
     /// The commit index in the hard state: a witness.
     commit: u64,
@@ -502,7 +505,8 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(Some(segment))
     }
 
-    /// The index file of the segment that continues the chain, when there is one that is sound.
+    /// The index file of the segment that continues the chain, when there is one that is sound and not
+    /// doubted. One that is doubted is a witness like any other.
     fn sealed_index(
         &mut self,
         table: &Table<D>,
@@ -517,6 +521,10 @@ impl<D: Disk> Recovery<'_, D> {
             return Ok(None);
         };
         self.witness = self.witness.max(self.vouched_by(&sealed.header));
+        let inside = start..start + self.segment_bytes;
+        if self.doubted.is_some_and(|doubted| inside.contains(&doubted.0)) {
+            return Ok(None);
+        }
         let continues = sealed.header.base_index == table.end.index.0 + 1
             && sealed.header.previous_crc == table.end.chain_crc
             && table.end.position.0 <= start;

@@ -221,9 +221,8 @@ impl Patch {
         Ok(())
     }
 
-    /// Whether an entry of this log, of which the peer has another one, was given up by the group.
     fn is_given_up(&self, index: LogIndex, committed: LogIndex) -> bool {
-        self.known_committed < index && index <= committed
+        is_given_up(index, self.known_committed, committed)
     }
 
     /// The log ends with what is in the patch.
@@ -253,6 +252,12 @@ impl Patch {
         }
         self.pieces
     }
+}
+
+/// Whether the group gave up entry `index` of this log: a peer that knows everything up to `committed` to be
+/// committed has another one, and this member never knew its own to be.
+pub(crate) fn is_given_up(index: LogIndex, known_committed: LogIndex, committed: LogIndex) -> bool {
+    known_committed < index && index <= committed
 }
 
 /// What stands between the end of an entry and the end of its segment at `to`.

@@ -181,7 +181,7 @@ fn what_is_noted_is_mended_before_it_is_read() {
         assert_eq!(reader.damaged(), damaged);
         for (left, entry_there) in damaged.iter().enumerate().rev() {
             assert!(disk.exists(&note).unwrap());
-            let mended = now(reader.mend(entry(entry_there.index.0))).unwrap();
+            let mended = now(reader.mend(entry(entry_there.index.0), LogIndex(0))).unwrap();
             assert_eq!(mended == Mended::Whole, left == 0, "byte {offset}: {damaged:?}");
         }
         assert!(reader.damaged().is_empty());
@@ -244,7 +244,8 @@ fn power_may_go_while_a_noted_page_is_looked_at_and_mended() {
         let log = Log::open(disk.clone(), dir, options("n0")).map_err(|error| error.to_string())?;
         let reader = log.reader();
         for damaged in reader.damaged() {
-            now(reader.mend(entry(damaged.index.0))).map_err(|error| error.to_string())?;
+            now(reader.mend(entry(damaged.index.0), LogIndex(0)))
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     };

@@ -50,7 +50,7 @@ fn indexes(entries: &[DamagedEntry]) -> Vec<u64> {
 }
 
 fn mend(log: &Log<SimDisk>, index: u64) -> Result<Mended, MendError> {
-    now(log.reader().mend(entry(index)))
+    now(log.reader().mend(entry(index), LogIndex(0)))
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn whatever_is_hit_is_found_kept_from_readers_and_mended() {
         assert_eq!(next.unwrap(), [entry(index + 1)], "its neighbours are read");
 
         let other = Entry { term: entry(index).term + 1, ..entry(index) };
-        let refused = now(reader.mend(other)).unwrap_err();
+        let refused = now(reader.mend(other, LogIndex(ENTRIES))).unwrap_err();
         assert!(matches!(refused, MendError::OtherEntry(LogIndex(named)) if named == index));
         assert_eq!(mend(&log, index).unwrap(), Mended::Whole);
         assert_eq!(disk.content(&path).unwrap(), before);

@@ -92,16 +92,18 @@ pub(super) async fn fill(
     Ok(())
 }
 
-/// One entry as `peer` has it.
+/// One entry as `peer` has it, and up to where that peer knows the log to be committed.
 pub(super) async fn fetch_one(
     identity: &Identity,
     peer: &Peer,
     index: LogIndex,
-) -> Result<Entry, AskError> {
+) -> Result<(Entry, LogIndex), AskError> {
     let mut asking = Asking::connect(identity, peer).await?;
-    let entries = asking.ask(index, index).await?.entries()?;
-    let found = entries.into_iter().find(|entry| entry.index == index.0);
-    found.ok_or(AskError::Refused(PatchRefused::Nothing))
+    let answer = asking.ask(index, index).await?;
+    let commit = LogIndex(answer.commit);
+    let found = answer.entries()?.into_iter().find(|entry| entry.index == index.0);
+    let found = found.ok_or(AskError::Refused(PatchRefused::Nothing))?;
+    Ok((found, commit))
 }
 
 /// The snapshot at a position as `peer` has it.

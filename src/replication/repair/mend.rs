@@ -143,7 +143,9 @@ impl<D: Disk> Mender<D> {
         let mut problems = Vec::new();
         for peer in self.peers.values() {
             let given = match fetch_one(&self.identity, peer, damaged.index).await {
-                Ok(entry) => self.reader.mend(entry).await.map_err(AskError::from),
+                Ok((entry, committed)) => {
+                    self.reader.mend(entry, committed).await.map_err(AskError::from)
+                }
                 Err(problem) => Err(problem),
             };
             match given {
