@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
-use raft_log::{Disk, Fatal, Log, LogOptions};
+use raft_log::{Disk, Fatal, Log, LogOptions, Position};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -39,7 +39,7 @@ use crate::remoting::{
 };
 use crate::replication::machine::Machine as _;
 use crate::replication::{
-    FlushMode, Listen, Replica, ReplicaOptions, ReplicaStatus, ScrubPace, StartError,
+    FlushMode, Listen, MendedLog, Replica, ReplicaOptions, ReplicaStatus, ScrubPace, StartError,
     handover_limit, mend_log, open_log,
 };
 use crate::store::StoreError;
@@ -173,28 +173,11 @@ impl Broker {
         })?;
         let mut options = replica_options(&config, listen);
         options.on_fatal = host.on_fatal();
-        let directory = &config.store_path_dledger_commit_log;
-        let log = open_log(host.disk(), directory, log_options(&config, host.boot()), &mut options)
-            .await?;
-        let reader = log.reader();
         let long_polling = Arc::new(LongPolling::new(config.long_polling_requests_max));
         let registrar = Arc::new(Registrar::new(&config));
         let effects = Effects { long_polling: long_polling.clone(), registrar: registrar.clone() };
-        let Group { sequencer, machine, view } = loop {
-            // What is derived from the log may have to be read from where it is damaged.
-            let (opened, applied) = match open_group(host, &config, &log, effects.clone()) {
-                Err(error) if reader.damaged().is_empty() => return Err(error),
-                Err(_) => (None, log.last_index()),
-                Ok(group) => {
-                    let applied = group.machine.applied();
-                    (Some(group), applied)
-                }
-            };
-            mend_log(&log, applied, &mut options).await?;
-            if let Some(group) = opened {
-                break group;
-            }
-        };
+        let (log, group) = open_whole(host, &config, &effects, &mut options).await?;
+        let (Group { sequencer, machine, view }, reader) = (group, log.reader());
 
         let handler = Arc::new(LateHandler { dispatcher: OnceLock::new() });
         let server = bind(&config, handler.clone()).await?;
@@ -372,6 +355,58 @@ fn log_options(config: &BrokerConfig, boot: String) -> LogOptions {
     }
     options.boot = boot;
     options
+}
+
+/// The log, whole as far as the start reads it, and what is derived from it.
+async fn open_whole<H: Host>(
+    host: &H,
+    config: &BrokerConfig,
+    effects: &Effects,
+    options: &mut ReplicaOptions,
+) -> Result<(Log<H::Disk>, Group), BrokerError> {
+    let directory = &config.store_path_dledger_commit_log;
+    let mut log_options = log_options(config, host.boot());
+    loop {
+        let log = open_log(host.disk(), directory, log_options.clone(), options).await?;
+        match derive(host, config, &log, effects, options).await? {
+            Derived::Group(group) => return Ok((log, group)),
+            Derived::Doubts(position) => log_options.doubted = Some(position),
+        }
+    }
+}
+
+/// What came of an open log.
+#[allow(clippy::large_enum_variant, reason = "there is one, at a start, and it is taken apart")]
+enum Derived {
+    /// What is derived from it; the log is mended.
+    Group(Group),
+    /// It has to be opened again with this position doubted.
+    Doubts(Position),
+}
+
+async fn derive<H: Host>(
+    host: &H,
+    config: &BrokerConfig,
+    log: &Log<H::Disk>,
+    effects: &Effects,
+    options: &mut ReplicaOptions,
+) -> Result<Derived, BrokerError> {
+    loop {
+        // What is derived from the log may have to be read from where it is damaged.
+        let (opened, applied) = match open_group(host, config, log, effects.clone()) {
+            Err(error) if log.reader().damaged().is_empty() => return Err(error),
+            Err(_) => (None, log.last_index()),
+            Ok(group) => {
+                let applied = group.machine.applied();
+                (Some(group), applied)
+            }
+        };
+        match (mend_log(log, applied, options).await?, opened) {
+            (MendedLog::GivenUp(position), _) => return Ok(Derived::Doubts(position)),
+            (MendedLog::Whole, Some(group)) => return Ok(Derived::Group(group)),
+            (MendedLog::Whole, None) => {}
+        }
+    }
 }
 
 fn open_group<H: Host>(

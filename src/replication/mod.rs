@@ -43,7 +43,7 @@ pub use handle::{PeerState, PeerStatus, ReplicaHandle, ReplicaStatus, Role};
 pub use options::{
     FatalHandler, FlushMode, Listen, ReplicaOptions, ScrubPace, StartError, handover_limit,
 };
-pub use repair::{mend_log, open_log};
+pub use repair::{MendedLog, mend_log, open_log};
 
 use applier::{Applier, ApplierTask};
 use fatal::{MemberError, end_member};

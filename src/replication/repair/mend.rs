@@ -1,5 +1,8 @@
 //! Mending single entries of a log in use, and looking for those that need it.
 //!
+//! Before a start, an entry that no peer will ever give ends the mending: what becomes of the log then is for
+//! the caller to say. A running member waits: retention takes the entry, or raft does.
+//!
 //! Invariant: neither asks the owner of the raft node for anything. What it needs of a damaged entry
 //! waits: a follower for its copy, a client for its message.
 
@@ -37,6 +40,35 @@ struct Round {
     problems: Vec<String>,
     /// No peer has this entry any more.
     gone: Option<DamagedEntry>,
+    /// The group has committed another entry in the place of this one.
+    given_up: Option<DamagedEntry>,
+}
+
+/// Why a damaged entry stays damaged, whoever is asked.
+pub(super) enum Hopeless {
+    /// No peer has it any more.
+    Gone(DamagedEntry),
+    /// The group gave it up, and all behind it.
+    GivenUp(DamagedEntry),
+}
+
+impl Round {
+    fn note_given_up(&mut self, entry: &DamagedEntry) {
+        if self.given_up.as_ref().is_none_or(|known| entry.index < known.index) {
+            self.given_up = Some(entry.clone());
+        }
+    }
+
+    /// The first that there is no hope for: what is behind one that was given up goes with it.
+    fn hopeless(self) -> Option<Hopeless> {
+        match (self.gone, self.given_up) {
+            (Some(gone), Some(given_up)) if gone.index < given_up.index => {
+                Some(Hopeless::Gone(gone))
+            }
+            (_, Some(given_up)) => Some(Hopeless::GivenUp(given_up)),
+            (gone, None) => gone.map(Hopeless::Gone),
+        }
+    }
 }
 
 impl<D: Disk> Mender<D> {
@@ -44,13 +76,12 @@ impl<D: Disk> Mender<D> {
     pub async fn run(self, hurt: Arc<Notify>) {
         loop {
             hurt.notified().await;
-            // An entry that nobody has any more goes with the next retention here too.
             self.mend(false).await;
         }
     }
 
-    /// Mends until nothing is damaged. Gives up, if told so, at an entry that no peer has any more.
-    pub async fn mend(&self, give_up: bool) -> Option<DamagedEntry> {
+    /// Mends until nothing is damaged. Gives up, if told so, at an entry that there is no hope for.
+    pub(super) async fn mend(&self, give_up: bool) -> Option<Hopeless> {
         let mut backoff = Backoff::new(self.identity.instance);
         let mut complaint = Complaint::default();
         let mut waiting = Waiting::default();
@@ -59,10 +90,10 @@ impl<D: Disk> Mender<D> {
             if round.problems.is_empty() {
                 return None;
             }
-            if give_up && round.gone.is_some() {
-                return round.gone;
-            }
             let text = round.problems.join("; ");
+            if give_up && let Some(hopeless) = round.hopeless() {
+                return Some(hopeless);
+            }
             if complaint.is_due(text.clone()) {
                 tracing::warn!(
                     group = %self.identity.group, reason = %text,
@@ -158,6 +189,9 @@ impl<D: Disk> Mender<D> {
                 Err(AskError::Mend(MendError::Log(_))) if !self.is_damaged(&damaged) => return,
                 Err(problem) => {
                     compacted += usize::from(matches!(problem, AskError::Compacted(_)));
+                    if let AskError::Mend(MendError::GivenUp(_)) = problem {
+                        round.note_given_up(&damaged);
+                    }
                     let (peer, index) = (peer.id, damaged.index);
                     problems.push(format!("entry {index}, peer {peer}: {problem}"));
                 }

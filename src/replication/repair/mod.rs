@@ -4,9 +4,9 @@
 //! their own. Who is asked reads them from its log, verifying them, and says up to where it knows the
 //! log to be committed. What proves itself (see [`raft_log::Patch`]) is written in place.
 //!
-//! Before a start that is the stage's work, with the log as a whole. In a running member a scrub reads
-//! the full segments again and again, and whatever it or anybody else finds damaged is mended entry by
-//! entry; until then readers of that entry wait, and nothing else does.
+//! Before a start that is the stage's work, with the log as a whole: what the group gave up is taken
+//! back then. In a running member a scrub reads the full segments again and again, and whatever it or anybody
+//! else finds damaged is mended entry by entry; until then readers of that entry wait, and nothing else does.
 //!
 //! The snapshot at a log's start is asked for in the same way, by its position: before a start, without it there
 //! is no state to apply entries to; in a running member, followers that need it wait.
@@ -21,7 +21,7 @@ mod source;
 mod stage;
 mod wire;
 
-pub use stage::{mend_log, open_log};
+pub use stage::{MendedLog, mend_log, open_log};
 
 pub(super) use mend::{Mender, scrub};
 pub(super) use source::{EntrySource, LiveLog, serve};

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use raft::Storage as _;
 use raft_log::{
     BoundarySnapshot, Damage, DamagedEntry, DamagedLog, Disk, HeadlessLog, Log, LogError, LogIndex,
-    LogOptions, Opened, Patch,
+    LogOptions, Opened, Patch, Position,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ask::{AskError, fetch_snapshot, fill};
-use super::mend::{Mender, check_unapplied};
+use super::mend::{Hopeless, Mender, check_unapplied};
 use super::source::LiveLog;
 use crate::replication::complaint::Complaint;
 use crate::replication::handle::ReplicaStatus;
@@ -75,6 +75,16 @@ pub async fn open_log<D: Disk>(
     }
 }
 
+/// What became of the damage in an open log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MendedLog {
+    /// Nothing that raft reads at its start is damaged.
+    Whole,
+    /// What is damaged there, the group gave up. To be closed, and opened again with that position doubted:
+    /// [`open_log`] then has it taken back.
+    GivenUp(Position),
+}
+
 /// Mends what is known to be damaged in a log that is open, and whatever is damaged behind `applied`:
 /// raft reads that at its start, and cannot wait for it.
 ///
@@ -84,10 +94,10 @@ pub async fn mend_log<D: Disk>(
     log: &Log<D>,
     applied: LogIndex,
     options: &mut ReplicaOptions,
-) -> Result<(), StartError> {
+) -> Result<MendedLog, StartError> {
     let reader = log.reader();
     check_unapplied(&reader, applied).await?;
-    let Some(first) = reader.damaged().into_iter().next() else { return Ok(()) };
+    let Some(first) = reader.damaged().into_iter().next() else { return Ok(MendedLog::Whole) };
     let error = |damaged: DamagedEntry| {
         let DamagedEntry { file, position, index } = damaged;
         let reason = format!("no member has entry {index} as it was");
@@ -103,13 +113,23 @@ pub async fn mend_log<D: Disk>(
     let source = LiveLog { reader: reader.clone(), status };
     let door = RepairDoor::new(&stage.identity, &stage.peers, Arc::new(source));
     let mender = Mender { identity: stage.identity.clone(), peers: stage.peers.clone(), reader };
-    let gone = tokio::select! {
+    let hopeless = tokio::select! {
         biased;
-        gone = mender.mend(true) => gone,
+        hopeless = mender.mend(true) => hopeless,
         () = door.keep(&listener) => unreachable!("a door is kept until it is dropped"),
     };
     options.listen = Listen::Bound(listener);
-    gone.map_or(Ok(()), |damaged| Err(error(damaged)))
+    match hopeless {
+        None => Ok(MendedLog::Whole),
+        Some(Hopeless::GivenUp(damaged)) => {
+            tracing::warn!(
+                group = %options.group, file = %damaged.file.display(), index = %damaged.index,
+                "the group gave up an entry that is damaged: the log is opened again without it"
+            );
+            Ok(MendedLog::GivenUp(damaged.position))
+        }
+        Some(Hopeless::Gone(damaged)) => Err(error(damaged)),
+    }
 }
 
 /// What helps a log that lacks entries.

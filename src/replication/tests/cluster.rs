@@ -200,9 +200,20 @@ impl<D: Disk> Cluster<D> {
     /// A member's log as its start opens it.
     pub async fn mended_log(&self, id: u64) -> Result<(Log<D>, ReplicaOptions), StartError> {
         let mut options = self.options(id).await;
-        let (disk, dir) = (self.disks[&id].clone(), self.log_dir(id));
-        let log = open_log(disk, &dir, self.log_options(id), &mut options).await?;
+        let log = self.mended_log_with(id, None, &mut options).await?;
         Ok((log, options))
+    }
+
+    /// The same with a position doubted.
+    pub async fn mended_log_with(
+        &self,
+        id: u64,
+        doubted: Option<Position>,
+        options: &mut ReplicaOptions,
+    ) -> Result<Log<D>, StartError> {
+        let (disk, dir) = (self.disks[&id].clone(), self.log_dir(id));
+        let log_options = LogOptions { doubted, ..self.log_options(id) };
+        open_log(disk, &dir, log_options, options).await
     }
 
     pub async fn start_member(&mut self, id: u64) {
@@ -212,6 +223,11 @@ impl<D: Disk> Cluster<D> {
     /// Starts a member whose machine survived.
     pub async fn start_with(&mut self, id: u64, state: Shared) {
         let (log, options) = self.mended_log(id).await.unwrap();
+        self.start_on(id, state, log, options).await;
+    }
+
+    /// Starts a member on its opened log.
+    pub async fn start_on(&mut self, id: u64, state: Shared, log: Log<D>, options: ReplicaOptions) {
         let sequencer = AppSequencer(Arc::clone(&state));
         let machine = AppMachine(Arc::clone(&state));
         let handle = Replica::start(options, log, sequencer, machine).await.unwrap();

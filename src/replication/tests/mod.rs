@@ -5,6 +5,7 @@ mod app;
 mod cluster;
 mod doubt;
 mod faults;
+mod given_up;
 mod lost_disk;
 mod lost_page;
 mod lost_snapshot;
