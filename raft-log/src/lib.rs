@@ -9,8 +9,9 @@
 //!   ahead, `install` replaces and compacts, `recovery` opens, `storage` is raft's view).
 //! - [`LogReader`]: the reading half, for any thread.
 //! - `damage` and `repair`: what is damaged in a log when it is opened, and mending it with what a peer
-//!   gives; `later_start`: beginning behind it; `headless`: the same for the snapshot at its start; `scrub`:
-//!   for single entries of a log in use; `noted`: for what a process ended by.
+//!   gives; `fork`: with what a peer shows that is not so far; `later_start`: beginning behind it;
+//!   `headless`: the same for the snapshot at its start; `scrub` and `mend`: for single entries of a log in
+//!   use; `noted`: for what a process ended by.
 //! - `unsafe` stands in `disk/` alone: reading maps (`real`), and what a bad sector under them does
 //!   (`bus_error`).
 //!
@@ -25,6 +26,7 @@ pub mod entry;
 mod error;
 mod fatal;
 mod files;
+mod fork;
 mod format;
 #[cfg(test)]
 mod golden;

@@ -155,7 +155,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Everything up to here is known to be committed, and will be after any crash.
-    fn known_committed(&self) -> LogIndex {
+    pub(crate) fn known_committed(&self) -> LogIndex {
         LogIndex(self.persist().hard_state.durable().commit)
     }
 

@@ -127,6 +127,17 @@ impl Patch {
         }
     }
 
+    /// For who takes back everything behind `end`, where the group has committed `other`.
+    pub(crate) fn ending_with<D: Disk>(
+        log: &DamagedLog<D>,
+        end: Boundary,
+        other: &eraftpb::Entry,
+    ) -> Self {
+        let mut patch = Self { end, term: Term(other.term), ..Self::new(log) };
+        patch.supersede();
+        patch
+    }
+
     /// What to do now.
     pub fn state(&self) -> Patched {
         let complete = match self.goal {

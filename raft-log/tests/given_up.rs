@@ -15,8 +15,10 @@ use left_behind::*;
 use raft::Storage as _;
 use raft::eraftpb::{Entry, HardState};
 use raft_log::fault::{Loss, SimDisk};
-use raft_log::{Disk, Log, LogError, LogIndex, PAGE_BYTES, PatchRefused, SEGMENT_BYTES_MIN};
-use support::{ENTRIES, entry, options};
+use raft_log::{
+    Disk, Log, LogError, LogIndex, Opened, PAGE_BYTES, PatchRefused, SEGMENT_BYTES_MIN,
+};
+use support::{ENTRIES, entry, now, options};
 
 type Count = fn() -> u64;
 
@@ -212,4 +214,75 @@ fn what_fits_before_the_end_of_a_sealed_segment_is_another_entry() {
         assert_eq!(held, behind[..held.len()], "power lost during call {nth}");
         assert!(!lost_pages(&disk));
     }
+}
+
+/// What is hit behind what the group at rest has, and leaves entries before it in which the two differ.
+const FURTHER_ON: &[Hurt] = &[
+    |disk| flip_again(disk, SHARED + 9, 17),
+    |disk| flip_again(disk, SHARED + 9, 300),
+    |disk| flip_again(disk, ENTRIES, 17),
+    |disk| lose(disk, SHARED + 9, 0),
+];
+
+/// Takes back what a peer shows to be given up that is not as far as the damage.
+fn take_back(disk: &SimDisk, shown: u64) -> Result<(), LogError> {
+    let Opened::Damaged(damaged) = examine(disk)? else { return Ok(()) };
+    let patch = damaged.patch_without(&other(shown), LogIndex(shown)).unwrap();
+    assert!(matches!(damaged.mend(patch)?, Opened::Whole(_)));
+    Ok(())
+}
+
+#[test]
+fn a_group_at_rest_that_is_not_as_far_shows_that_damage_was_given_up() {
+    for hurt in FURTHER_ON {
+        for shown in [SHARED + 1, SHARED + 5] {
+            let disk = left_behind();
+            hurt(&disk);
+            take_back(&disk, shown).unwrap();
+            check_left(&disk, shown - 1, "no power is lost");
+            for nth in 1.. {
+                let disk = left_behind();
+                hurt(&disk);
+                disk.power_off_at_call(nth);
+                let outcome = take_back(&disk, shown);
+                if !disk.is_powered_off() {
+                    outcome.unwrap();
+                    assert!(nth > 5, "it takes some calls");
+                    break;
+                }
+                disk.restart(Loss::Torn(nth));
+                take_back(&disk, shown).unwrap();
+                let entries = open(&disk, "n0").last_index().0;
+                assert!((shown - 1..ENTRIES).contains(&entries), "call {nth}: {entries}");
+                check_left(&disk, entries, &format!("power lost during call {nth}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_has_as_well_or_may_give_up_itself_shows_nothing() {
+    let disk = left_behind();
+    flip_again(&disk, SHARED + 9, 17);
+    let log = damaged(&disk);
+    let shows = |entry: &Entry, committed| log.patch_without(entry, LogIndex(committed)).is_some();
+    assert!(shows(&other(SHARED + 5), SHARED + 5));
+    assert!(!shows(&other(SHARED + 5), SHARED + 4), "it is not known to be committed");
+    assert!(!shows(&entry(SHARED), SHARED), "it is the same");
+    assert!(!shows(&entry(SHARED + 5), SHARED + 5), "it is the same");
+    assert!(!shows(&other(SHARED - 9), SHARED), "this member knew its own to be committed");
+    assert!(!shows(&other(SHARED + 9), ENTRIES), "what was there is not known");
+    let disk = filled("n0");
+    flip_again(&disk, SHARED + 9, 17);
+    let knew = damaged(&disk).patch_without(&other(SHARED + 5), LogIndex(ENTRIES));
+    assert!(knew.is_none(), "this member knew its own to be committed");
+    // The same is asked of a log that is open.
+    let given_up = |disk: &SimDisk, entry: Entry, committed| {
+        now(open(disk, "n0").reader().was_given_up(entry, LogIndex(committed)))
+    };
+    let (behind, knows) = (left_behind(), filled("n0"));
+    assert!(given_up(&behind, other(SHARED + 5), SHARED + 5));
+    assert!(!given_up(&behind, other(SHARED + 5), SHARED + 4));
+    assert!(!given_up(&behind, entry(SHARED + 5), SHARED + 5));
+    assert!(!given_up(&knows, other(SHARED + 5), SHARED + 5));
 }

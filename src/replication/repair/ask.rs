@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::Entry;
-use raft_log::{LogError, LogIndex, MendError, Patch, PatchRefused, Patched, Position};
+use raft_log::{
+    DamagedLog, Disk, LogError, LogIndex, LogReader, MendError, Mended, Patch, PatchRefused,
+    Patched, Position,
+};
 use tokio::net::TcpStream;
 
 use super::wire::{FetchAnswer, FetchRequest};
@@ -72,38 +75,73 @@ impl Asking {
         }
         Ok(answer)
     }
+
+    /// The entry at an index, if the peer has it, and up to where the peer knows the log to be committed.
+    async fn entry(&mut self, index: LogIndex) -> Result<(Option<Entry>, LogIndex), AskError> {
+        let answer = self.ask(index, index).await?;
+        let commit = LogIndex(answer.commit);
+        let entry = answer.entries()?.into_iter().find(|entry| entry.index == index.0);
+        Ok((entry, commit))
+    }
+
+    /// The last entry that the peer knows to be committed, of those up to an index; none when it does not say.
+    async fn last_committed(
+        &mut self,
+        commit: LogIndex,
+        last: LogIndex,
+    ) -> Option<(Entry, LogIndex)> {
+        let (entry, commit) = self.entry(commit.min(last)).await.ok()?;
+        Some((entry?, commit))
+    }
 }
 
-/// Fills the patch with what `peer` has, up to `last`. On an error the patch is of no more use.
-pub(super) async fn fill(
+/// A patch for the first damage, of what `peer` has; or one that takes the damage back, if the peer shows that
+/// the group gave up what is before it.
+pub(super) async fn fill<D: Disk>(
     identity: &Identity,
     peer: &Peer,
-    patch: &mut Patch,
-    last: LogIndex,
-) -> Result<(), AskError> {
+    log: &DamagedLog<D>,
+) -> Result<Patch, AskError> {
+    let (mut patch, damage) = (log.patch(), log.damage());
     // Only padding may be damaged: then nothing has to be asked.
-    let Patched::Wants(_) = patch.state() else { return Ok(()) };
+    let Patched::Wants(_) = patch.state() else { return Ok(patch) };
     let mut asking = Asking::connect(identity, peer).await?;
     while let Patched::Wants(first) = patch.state() {
-        let answer = asking.ask(first, last).await?;
+        let answer = asking.ask(first, damage.last()).await?;
         let (previous_crc, commit) = (answer.previous_crc, LogIndex(answer.commit));
-        patch.add(previous_crc, &answer.entries()?, commit)?;
+        if let Err(refused) = patch.add(previous_crc, &answer.entries()?, commit) {
+            let shown = asking.last_committed(commit, damage.before.index).await;
+            let without = shown.and_then(|(entry, commit)| log.patch_without(&entry, commit));
+            return without.ok_or(refused.into());
+        }
     }
-    Ok(())
+    Ok(patch)
 }
 
-/// One entry as `peer` has it, and up to where that peer knows the log to be committed.
-pub(super) async fn fetch_one(
+/// Has a damaged entry mended with what `peer` has. If that is none, the peer may show that the group gave up
+/// what is before it.
+pub(super) async fn mend_one<D: Disk>(
     identity: &Identity,
     peer: &Peer,
+    reader: &LogReader<D>,
     index: LogIndex,
-) -> Result<(Entry, LogIndex), AskError> {
+) -> Result<Mended, AskError> {
     let mut asking = Asking::connect(identity, peer).await?;
-    let answer = asking.ask(index, index).await?;
-    let commit = LogIndex(answer.commit);
-    let found = answer.entries()?.into_iter().find(|entry| entry.index == index.0);
-    let found = found.ok_or(AskError::Refused(PatchRefused::Nothing))?;
-    Ok((found, commit))
+    let (entry, commit) = asking.entry(index).await?;
+    let refused = match entry {
+        Some(entry) => match reader.mend(entry, commit).await {
+            Err(MendError::OtherEntry(index)) => MendError::OtherEntry(index).into(),
+            mended => return Ok(mended?),
+        },
+        None => AskError::Refused(PatchRefused::Nothing),
+    };
+    let before = LogIndex(index.0 - 1);
+    if let Some((entry, commit)) = asking.last_committed(commit, before).await
+        && reader.was_given_up(entry, commit).await
+    {
+        return Err(MendError::GivenUp(index).into());
+    }
+    Err(refused)
 }
 
 /// The snapshot at a position as `peer` has it.

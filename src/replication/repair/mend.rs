@@ -14,7 +14,7 @@ use raft_log::{DamagedEntry, Disk, LogIndex, LogReader, MendError, Mended, Posit
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::ask::{AskError, fetch_one, fetch_snapshot};
+use super::ask::{AskError, fetch_snapshot, mend_one};
 use crate::replication::complaint::Complaint;
 use crate::replication::options::ScrubPace;
 use crate::replication::peers::dial::Backoff;
@@ -173,13 +173,7 @@ impl<D: Disk> Mender<D> {
         let mut compacted = 0;
         let mut problems = Vec::new();
         for peer in self.peers.values() {
-            let given = match fetch_one(&self.identity, peer, damaged.index).await {
-                Ok((entry, committed)) => {
-                    self.reader.mend(entry, committed).await.map_err(AskError::from)
-                }
-                Err(problem) => Err(problem),
-            };
-            match given {
+            match mend_one(&self.identity, peer, &self.reader, damaged.index).await {
                 Ok(Mended::Whole) => return self.tell_mended(&damaged, peer.id),
                 Ok(Mended::Waits) => {
                     waiting.insert(damaged.position, (damaged, peer.id));

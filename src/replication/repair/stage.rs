@@ -258,9 +258,8 @@ impl Stage {
         loop {
             let (mut problems, mut others_begin) = (Vec::new(), BTreeMap::new());
             for peer in self.peers.values() {
-                let mut patch = log.patch();
-                match fill(&self.identity, peer, &mut patch, damage.last()).await {
-                    Ok(()) => return Ok(Help::Entries(peer.id, patch)),
+                match fill(&self.identity, peer, log).await {
+                    Ok(patch) => return Ok(Help::Entries(peer.id, patch)),
                     Err(problem) => {
                         if let AskError::Compacted(first) = problem {
                             others_begin.insert(peer.id, LogIndex(first));
