@@ -45,6 +45,7 @@ mod options;
 mod pages;
 mod persist;
 mod prepare;
+mod read_ahead;
 mod reader;
 mod recovery;
 mod repair;

@@ -17,10 +17,8 @@ use crate::shared::Shared;
 use crate::table::{Boundary, Table, TableSegment};
 use crate::types::{LogIndex, Position};
 
-/// Who reads across a multiple of this in a file is on its way through the log.
-const AHEAD_STEP_BYTES: u64 = 1 << 20;
-/// How much is fetched ahead of such a reader.
-const AHEAD_BYTES: u64 = 4 << 20;
+/// Who asks for less looks something up, and will not go on from there.
+const THROUGH_BYTES: usize = 4 << 10;
 
 /// Reads the header of entry `index`.
 pub(crate) fn header_at<D: Disk>(
@@ -164,6 +162,12 @@ impl<D: Disk> LogReader<D> {
         Self { shared }
     }
 
+    /// Says that about `bytes` bytes from `position` on are read next, by somebody who goes on from there.
+    /// False when memory holds them, or nobody does.
+    pub fn will_read(&self, position: Position, bytes: usize) -> bool {
+        self.shared.will_read(position.0, bytes as u64)
+    }
+
     /// `bytes` bytes from `position` on, as they are stored: a slice of the log, not verified. They
     /// must lie in one segment, as the parts of one entry do.
     ///
@@ -187,16 +191,7 @@ impl<D: Disk> LogReader<D> {
             return Err(damaged(&held.segment, position.0, "it is being mended"));
         }
         if end <= tail {
-            let bytes = in_file(position.0, end);
-            if position.0 / AHEAD_STEP_BYTES != end / AHEAD_STEP_BYTES {
-                let segment = held.segment.clone();
-                // Asking takes a while, and writers wait for the table.
-                drop(table);
-                let from = end - start;
-                let to = (from + AHEAD_BYTES).min(segment.bytes).min(tail - start);
-                segment.map.will_need(from..to);
-            }
-            return Ok(bytes);
+            return Ok(in_file(position.0, end));
         }
         if position.0 >= tail {
             return table.tail.bytes(position.0, end).ok_or(unavailable);
@@ -237,6 +232,9 @@ impl<D: Disk> LogReader<D> {
             taken
         };
         loop {
+            if limit_bytes >= THROUGH_BYTES {
+                self.shared.will_read(at, limit_bytes as u64);
+            }
             let stretch = {
                 let table = self.shared.table();
                 if at < table.first_position() {

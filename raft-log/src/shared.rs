@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::error::LogError;
 use crate::group::{GroupWriter, Piece};
 use crate::hard_state::HardStateFile;
+use crate::read_ahead::ReadAhead;
 use crate::segment::{Segment, Witness};
 use crate::snapshot::SnapshotStore;
 use crate::table::Table;
@@ -71,6 +72,7 @@ pub(crate) struct Shared<D: Disk> {
     /// The one at the log's start was found unreadable, and was not found whole since.
     pub(crate) snapshot_lost: AtomicBool,
     pub(crate) closed: AtomicBool,
+    pub(crate) read_ahead: ReadAhead,
 }
 
 /// A panic while a lock was held cannot leave half a change behind that matters: every change of
@@ -120,6 +122,7 @@ impl<D: Disk> Shared<D> {
             snapshots,
             snapshot_lost: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            read_ahead: ReadAhead::default(),
         }
     }
 

@@ -46,10 +46,19 @@ impl<D: Disk> Storage for Log<D> {
         max_size: impl Into<Option<u64>>,
         context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
+        let max_bytes = max_size.into().unwrap_or(u64::MAX);
+        // Not with the table locked: asking takes a while, and writers wait for it.
+        let in_files = {
+            let table = self.shared.table();
+            (low < table.tail.first_index()).then(|| table.locate(low).ok()).flatten()
+        };
+        if let Some(located) = in_files {
+            self.shared.will_read(located.position, max_bytes);
+        }
         let read = {
             let table = self.shared.table();
             assert!(high <= table.end.index.0 + 1, "entries up to {high} of {}", table.end.index);
-            table.entries(low, high, max_size.into().unwrap_or(u64::MAX))
+            table.entries(low, high, max_bytes)
         };
         read.map_err(|error| {
             if let LogError::Corrupt { position, reason, .. } = &error {

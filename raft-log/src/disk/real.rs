@@ -296,6 +296,8 @@ impl DiskFile for RealFile {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         bus_error::install();
         let map = MmapOptions::new().len(bytes).map_raw_read_only(&self.file)?;
+        // Only advice; see `read_ahead`.
+        let _ = map.advise(Advice::Random);
         let watched = Watched::new(map.as_ptr() as usize, map.len(), &self.name_now());
         Ok(RealMap { mapping: Arc::new(Mapping { _watched: watched, map }) })
     }
