@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use super::answer::Failure;
+use super::catch_up::CatchUp;
 use super::client_manager::ClientManager;
 use super::commits::OffsetCommits;
 use super::group::{CommandOutcome, GroupView, Proposal};
@@ -51,6 +52,8 @@ pub struct Core {
     pub clients: ClientManager,
     /// Parked pulls.
     pub long_polling: Arc<LongPolling<Pull>>,
+    /// Turns of consumers that are far behind.
+    pub catch_up: CatchUp,
     /// Offset commits that wait for the log.
     pub commits: OffsetCommits,
     /// Connections to other members and to the name servers.

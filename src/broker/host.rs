@@ -43,6 +43,9 @@ pub trait Host {
     /// Memory in bytes.
     fn memory_bytes(&self) -> u64;
 
+    /// Cores that this process may use.
+    fn cores(&self) -> u64;
+
     /// Another name after every loss of power; empty when there is none to be had.
     fn boot(&self) -> String;
 
@@ -78,6 +81,11 @@ impl Host for ThisMachine {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.map_or(1 << 30, |kib| kib << 10)
+    }
+
+    /// One if the system does not say.
+    fn cores(&self) -> u64 {
+        std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
     }
 
     /// The kernel draws one at every boot. A directory that moved to another machine is in another boot

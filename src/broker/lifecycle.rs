@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::answer::Failure;
+use super::catch_up::CatchUp;
 use super::client_manager::ClientManager;
 use super::commits::OffsetCommits;
 use super::core::Core;
@@ -46,6 +47,8 @@ use crate::store::StoreError;
 
 /// Offset commits that may wait for the log.
 const COMMITS_MAX: usize = 100_000;
+/// Read in a second for consumers that are far behind, for each core, if the config does not say.
+const CATCH_UP_BYTES_PER_CORE: u64 = 40 << 20;
 /// Share of physical memory that the tail of the log is taken to be in, as RocketMQ has it.
 const MEMORY_REACH_PERCENT: u64 = 40;
 /// How long a stopping leader waits for offsets to be stored, besides what its handover may take.
@@ -195,6 +198,10 @@ impl Broker {
             status,
             clients: ClientManager::new(true),
             long_polling,
+            catch_up: CatchUp::new(
+                catch_up_bytes_per_second(&config, host.cores()),
+                Instant::now(),
+            ),
             commits: OffsetCommits::new(period, COMMITS_MAX),
             client: RemotingClient::new(ClientOptions::default(), None),
             registrar,
@@ -449,6 +456,13 @@ async fn advertised(config: &BrokerConfig, port: u16) -> Result<SocketAddr, Brok
     let failed = |source| BrokerError::Address { address: host.to_owned(), source };
     let mut found = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
     found.next().ok_or_else(|| failed(std::io::Error::other("it resolves to nothing")))
+}
+
+fn catch_up_bytes_per_second(config: &BrokerConfig, cores: u64) -> u64 {
+    match config.catch_up_bytes_per_second {
+        0 => CATCH_UP_BYTES_PER_CORE * cores,
+        bytes_per_second => bytes_per_second,
+    }
 }
 
 fn replica_options(config: &BrokerConfig, listen: Listen) -> ReplicaOptions {

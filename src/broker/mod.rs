@@ -11,6 +11,7 @@
 mod answer;
 mod attributes;
 mod broker_admin;
+mod catch_up;
 mod client_admin;
 mod client_asked;
 mod client_manager;

@@ -8,9 +8,10 @@
 //! Invariant: every answer carries the queue's bounds and a next offset that is safe to commit, never
 //! a guess; success never has an empty body.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::answer::Failure;
 use super::client_manager::SubscriptionLookup;
@@ -66,6 +67,8 @@ pub struct Pull {
     topic_sys_flag: i32,
     group_sys_flag: i32,
     traffic: Arc<GroupTraffic>,
+    /// It has waited for its turn to read from files.
+    had_turn: bool,
 }
 
 /// What to do with a pull after a look at its queue.
@@ -75,6 +78,8 @@ enum Verdict {
     Wait(FetchResult),
     /// The offset is beyond the end.
     Beyond(FetchResult),
+    /// What it wants is in files, and others are before it.
+    NotBefore(Instant),
     Fail(Failure),
 }
 
@@ -178,6 +183,7 @@ impl Checked {
             topic_sys_flag: self.topic_sys_flag,
             group_sys_flag: self.group_sys_flag,
             traffic: self.traffic,
+            had_turn: false,
         }
     }
 }
@@ -318,17 +324,29 @@ fn look(core: &Core, pull: &Pull) -> Verdict {
             Some(&by_tags)
         }
     };
-    let fetched = core.view.fetch(&pull.topic, pull.queue_id, pull.offset, pull.limits, accepts);
+    let turn = Cell::new(None);
+    let may_read = |bytes| {
+        if !pull.had_turn {
+            let now = Instant::now();
+            turn.set(core.catch_up.turn(now, core.view.traffic().put.totals(), bytes));
+        }
+        turn.get().is_none()
+    };
+    let Pull { topic, queue_id, offset, limits, .. } = pull;
+    let fetched = core.view.fetch_in_turn(topic, *queue_id, *offset, *limits, accepts, &may_read);
     let fetched = match fetched {
         Ok(fetched) => fetched,
         Err(error) => return Verdict::Fail(Failure::from(error)),
     };
+    if let Some(turn) = turn.get() {
+        return Verdict::NotBefore(turn);
+    }
     match fetched.status {
         FetchStatus::Found => Verdict::Answer(response::SUCCESS, fetched),
         FetchStatus::NoMatchedMessage if fetched.next_begin_offset == fetched.max_offset => {
             Verdict::Wait(fetched)
         }
-        FetchStatus::NoMatchedMessage | FetchStatus::MessageWasRemoving => {
+        FetchStatus::NoMatchedMessage | FetchStatus::MessageWasRemoving | FetchStatus::NotYet => {
             Verdict::Answer(response::PULL_RETRY_IMMEDIATELY, fetched)
         }
         FetchStatus::OffsetTooSmall | FetchStatus::OffsetReset => {
@@ -351,6 +369,7 @@ fn first_look(core: &Arc<Core>, mut pull: Pull) {
     match look(core, &pull) {
         Verdict::Answer(code, fetched) => answer(core, pull, code, &fetched),
         Verdict::Fail(failure) => fail(pull, &failure),
+        Verdict::NotBefore(turn) => look_again(core, pull, turn),
         Verdict::Wait(fetched) => {
             // What was looked at and not wanted need not be looked at again.
             pull.offset = pull.offset.max(fetched.next_begin_offset);
@@ -408,7 +427,18 @@ fn confirm_beyond(core: &Arc<Core>, mut pull: Pull) {
             }
             Verdict::Answer(code, fetched) => answer(&core, pull, code, &fetched),
             Verdict::Fail(failure) => fail(pull, &failure),
+            Verdict::NotBefore(turn) => look_again(&core, pull, turn),
         }
+    });
+}
+
+/// Looks again when it is the pull's turn. What it wants is being fetched until then.
+fn look_again(core: &Arc<Core>, mut pull: Pull, turn: Instant) {
+    pull.had_turn = true;
+    let core = core.clone();
+    tokio::spawn(async move {
+        sleep_until(turn).await;
+        first_look(&core, pull);
     });
 }
 

@@ -195,6 +195,10 @@ settings! {
         max_transfer_count: usize = "maxTransferCountOnMessageInMemory", "32", "messages",
             Between(1, 100_000),
             "The most messages one pull returns.";
+        catch_up_bytes_per_second: u64 = "catchUpBytesPerSecond", "0", "bytes", Between(0, 1 << 40),
+            "While messages are sent, at most this much is read in a second for all consumers that are \
+            so far behind that memory does not hold what they want, or four times what is sent, if that is \
+            more. 0: 40 MiB for each core. (Not a key of RocketMQ, whose coldDataFlowControlEnable is off.)";
         long_polling_enable: bool = "longPollingEnable", "true", "", Any,
             "Whether a pull that finds nothing waits at the broker as long as its client asks.";
         short_polling_time_ms: u64 = "shortPollingTimeMills", "1000", "ms", Between(1, 60_000),

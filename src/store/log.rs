@@ -38,6 +38,10 @@ pub trait CommittedLog: Send + Sync {
     /// When the log does not hold them.
     fn read(&self, position: Position, bytes: usize) -> Result<Bytes, StoreError>;
 
+    /// Says that about `bytes` bytes from `position` on are read next, by somebody who goes on from there.
+    /// False when memory holds them.
+    fn will_read(&self, position: Position, bytes: usize) -> bool;
+
     /// Verified entries from the one whose header is at `position` on, about `limit_bytes` of them
     /// but at least one unless the log ends there.
     ///
@@ -59,6 +63,10 @@ pub trait CommittedLog: Send + Sync {
 impl<D: Disk> CommittedLog for LogReader<D> {
     fn read(&self, position: Position, bytes: usize) -> Result<Bytes, StoreError> {
         LogReader::read(self, position, bytes).map_err(|error| log_error(position, &error))
+    }
+
+    fn will_read(&self, position: Position, bytes: usize) -> bool {
+        LogReader::will_read(self, position, bytes)
     }
 
     fn entries_from(

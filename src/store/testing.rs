@@ -122,6 +122,11 @@ impl CommittedLog for TestLog {
         Ok(entry.payload.slice(from..from + bytes))
     }
 
+    /// As of a log of which no memory holds anything.
+    fn will_read(&self, _position: Position, _bytes: usize) -> bool {
+        true
+    }
+
     fn entries_from(
         &self,
         position: Position,

@@ -28,6 +28,7 @@ use crate::dice::Dice;
 
 /// Memory that every simulated machine says it has.
 const MEMORY_BYTES: u64 = 1 << 30;
+const CORES: u64 = 2;
 
 /// A machine; clones are the same one.
 #[derive(Clone)]
@@ -289,6 +290,10 @@ impl Host for Boot {
 
     fn memory_bytes(&self) -> u64 {
         MEMORY_BYTES
+    }
+
+    fn cores(&self) -> u64 {
+        CORES
     }
 
     fn boot(&self) -> String {

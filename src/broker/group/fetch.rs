@@ -51,6 +51,8 @@ pub enum FetchStatus {
     MessageWasRemoving,
     /// An operator has put the group elsewhere.
     OffsetReset,
+    /// Memory does not hold them, and it is not this reader's turn. They are being fetched meanwhile.
+    NotYet,
 }
 
 impl FetchStatus {
@@ -58,7 +60,8 @@ impl FetchStatus {
     pub fn name(self) -> &'static str {
         match self {
             FetchStatus::Found => "FOUND",
-            FetchStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            // Clients do not hear of the second.
+            FetchStatus::NoMatchedMessage | FetchStatus::NotYet => "NO_MATCHED_MESSAGE",
             FetchStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
             FetchStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
             FetchStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
@@ -112,6 +115,22 @@ impl GroupView {
         limits: FetchLimits,
         filter: Option<&dyn Fn(i64) -> bool>,
     ) -> Result<FetchResult, StoreError> {
+        self.fetch_in_turn(topic, queue_id, offset, limits, filter, &|_| true)
+    }
+
+    /// The same. Before records are read from files, `may_read` is asked with the number of bytes.
+    ///
+    /// # Errors
+    /// As of [`GroupView::fetch`].
+    pub fn fetch_in_turn(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        limits: FetchLimits,
+        filter: Option<&dyn Fn(i64) -> bool>,
+        may_read: &dyn Fn(usize) -> bool,
+    ) -> Result<FetchResult, StoreError> {
         let Some((queue, bounds)) = self.queue(topic, queue_id)? else {
             let bounds = QueueBounds::default();
             return Ok(empty(FetchStatus::NoMatchedLogicQueue, 0, bounds));
@@ -137,6 +156,9 @@ impl GroupView {
         }
         if taken.messages == 0 {
             return Ok(empty(FetchStatus::NoMatchedMessage, taken.next_offset, bounds));
+        }
+        if self.is_in_files(&taken) && !may_read(taken.bytes) {
+            return Ok(empty(FetchStatus::NotYet, offset, bounds));
         }
         let records = match self.read_spans(&taken) {
             Ok(records) => records,
@@ -177,6 +199,15 @@ impl GroupView {
             taken.messages < limits.messages && scanned < limits.scanned
         })?;
         Ok(taken)
+    }
+
+    /// Whether memory does not hold the records; then they are fetched ahead.
+    fn is_in_files(&self, taken: &Taken) -> bool {
+        let (Some((first, _)), Some((last, bytes))) = (taken.spans.first(), taken.spans.last())
+        else {
+            return false;
+        };
+        self.shared.log.will_read(*first, (last.0 - first.0) as usize + bytes)
     }
 
     fn read_spans(&self, taken: &Taken) -> Result<Bytes, StoreError> {

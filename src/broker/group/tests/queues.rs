@@ -60,6 +60,31 @@ fn limits_leave_at_least_one_message() {
 }
 
 #[test]
+fn who_has_to_wait_for_a_turn_reads_nothing_and_stays_where_it_is() {
+    let mut node = Node::new();
+    node.create_topic("t");
+    for body in ["a", "b", "c"] {
+        node.send("t", 0, body);
+    }
+    let view = &node.group.view;
+    let bytes = view.fetch("t", 0, 1, ALL, None).unwrap().records.len();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let fetch = |offset, may| {
+        let may_read = |bytes| {
+            asked.borrow_mut().push(bytes);
+            may
+        };
+        view.fetch_in_turn("t", 0, offset, ALL, None, &may_read).unwrap()
+    };
+    let waits = fetch(1, false);
+    assert_eq!((waits.status, waits.next_begin_offset), (FetchStatus::NotYet, 1));
+    assert_eq!((waits.records.len(), waits.max_offset), (0, 3));
+    assert_eq!(bodies(&fetch(1, true).records), ["b", "c"]);
+    assert_eq!(fetch(3, false).status, FetchStatus::OffsetOverflowOne);
+    assert_eq!(*asked.borrow(), [bytes, bytes], "only where there is something to read");
+}
+
+#[test]
 fn a_filter_skips_and_says_how_far_it_looked() {
     let mut node = Node::new();
     node.create_topic("t");
