@@ -25,7 +25,7 @@ use crate::scan::Window;
 use crate::segment::{Segment, TRAILER_BYTES};
 use crate::snapshot::SnapshotStore;
 use crate::table::{Boundary, Table};
-use crate::types::{LogIndex, Position};
+use crate::types::{LogIndex, Position, Term};
 
 /// Durable entries that are damaged or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,7 @@ pub(crate) struct Found<D: Disk> {
     pub(crate) offset: u64,
     previous_crc: u32,
     crc: u32,
+    term: Term,
     /// What is wrong with its payload. Asked only of the first one.
     damage: Option<EntryDamage>,
 }
@@ -160,6 +161,7 @@ pub(crate) fn survey<D: Disk>(
                 offset,
                 previous_crc: header.previous_crc,
                 crc,
+                term: Term(header.term),
                 damage: None,
             });
         })?;
@@ -266,6 +268,13 @@ impl<D: Disk> DamagedLog<D> {
     pub fn reach(&self) -> LogIndex {
         let intact = self.survey.headers.last_key_value().map_or(0, |(&index, _)| index);
         self.durable_to.max(self.damage.last()).max(LogIndex(intact))
+    }
+
+    /// The newest term that a missing entry can be of, if what is intact behind the gap tells: the terms of a
+    /// log never go down.
+    pub(crate) fn term_behind(&self) -> Option<Term> {
+        let DamageEnd::Chain { index: LogIndex(last), .. } = self.damage.end else { return None };
+        self.survey.headers.range(last..).next().map(|(_, found)| found.term)
     }
 
     /// The snapshots beside the log, for peers that lack one.

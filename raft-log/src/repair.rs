@@ -85,6 +85,8 @@ pub struct Patch {
     segment_bytes: u64,
     payload_bytes_max: usize,
     goal: DamageEnd,
+    /// What is missing is of no newer term.
+    term_behind: Option<Term>,
     end: Boundary,
     /// The log one entry shorter than it is intact.
     shorter: Option<Boundary>,
@@ -112,6 +114,7 @@ impl Patch {
             segment_bytes,
             payload_bytes_max: payload_bytes_max(segment_bytes),
             goal: log.damage.end,
+            term_behind: log.term_behind(),
             end: log.damage.before,
             sealed_to: match log.table.segments.last() {
                 Some(held) if held.index.is_sealed() => held.segment.end(),
@@ -213,8 +216,9 @@ impl Patch {
             DamageEnd::Chain { index: last, crc: wanted, .. } => last == index && crc != wanted,
             DamageEnd::Open(_) => false,
         };
-        // What fits where this log has padding is not what it had either.
-        let another = differs || at < self.sealed_to;
+        // What fits where this log has padding is not what it had either, nor what is newer than what follows.
+        let newer = self.term_behind.is_some_and(|behind| Term(entry.term) > behind);
+        let another = differs || newer || at < self.sealed_to;
         if another && !(self.committed && self.is_given_up(index, committed)) {
             return Err(PatchRefused::OtherEntry(index));
         }

@@ -29,12 +29,12 @@ const GIVEN_UP: &[(&str, Count, Hurt)] = &[
     ("the last of them", || ENTRIES - 2, |disk| flip_again(disk, ENTRIES, 17)),
     (
         "some of them and some before",
-        || SHARED + 3,
+        || SHARED + 1,
         |disk| {
             (SHARED - 3..=SHARED + 3).for_each(|index| flip_again(disk, index, 17));
         },
     ),
-    ("a page around the first of them", || SHARED + 2, |disk| lose(disk, SHARED + 1, 0)),
+    ("a page around the first of them", || SHARED + 1, |disk| lose(disk, SHARED + 1, 0)),
     (
         "the first of them in a segment",
         || first_of_last() - 2,
@@ -256,6 +256,58 @@ fn a_group_at_rest_that_is_not_as_far_shows_that_damage_was_given_up() {
                 assert!((shown - 1..ENTRIES).contains(&entries), "call {nth}: {entries}");
                 check_left(&disk, entries, &format!("power lost during call {nth}"));
             }
+        }
+    }
+}
+
+/// What is hit where the group at rest has committed one entry.
+const AROUND_THE_LAST: &[Hurt] = &[
+    |disk| lose(disk, SHARED + 1, 0),
+    |disk| lose(disk, SHARED + 1, 400),
+    |disk| (SHARED - 3..=SHARED + 3).for_each(|index| flip_again(disk, index, 17)),
+];
+
+/// What a start does with a peer that has committed one entry behind the shared ones.
+fn repair_at_rest(disk: &SimDisk, peer: &Log<SimDisk>) -> Result<(), LogError> {
+    let mut opened = examine(disk)?;
+    for _ in 0..9 {
+        let Opened::Damaged(damaged) = opened else { return Ok(()) };
+        let mut patch = damaged.patch();
+        if fill_patch(&mut patch, peer, SHARED + 1).is_err() {
+            let last = damaged.damage().before.index;
+            assert_eq!(last, LogIndex(SHARED + 1), "the peer has nothing more");
+            patch = damaged.patch_without(&other(SHARED + 1), last).unwrap();
+        }
+        opened = damaged.mend(patch)?;
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn what_is_newer_than_what_follows_shows_that_damage_was_given_up() {
+    let peer = gone_on(SHARED + 1);
+    for hurt in AROUND_THE_LAST {
+        let disk = left_behind();
+        hurt(&disk);
+        repair_at_rest(&disk, &peer).unwrap();
+        let entries = open(&disk, "n0").last_index().0;
+        assert!((SHARED + 1..ENTRIES).contains(&entries), "{entries}");
+        check_left(&disk, entries, "no power is lost");
+        for nth in 1.. {
+            let disk = left_behind();
+            hurt(&disk);
+            disk.power_off_at_call(nth);
+            let outcome = repair_at_rest(&disk, &peer);
+            if !disk.is_powered_off() {
+                outcome.unwrap();
+                assert!(nth > 5, "it takes some calls");
+                break;
+            }
+            disk.restart(Loss::Torn(nth));
+            repair_at_rest(&disk, &peer).unwrap();
+            let entries = open(&disk, "n0").last_index().0;
+            assert!((SHARED..ENTRIES).contains(&entries), "call {nth}: {entries}");
+            check_left(&disk, entries, &format!("power lost during call {nth}"));
         }
     }
 }

@@ -74,7 +74,7 @@ async fn damage_among_entries_that_the_group_gave_up_keeps_no_member_from_starti
     let lose: Hurt = |disk, path, offset| disk.lose_page(path, offset);
     // A group at rest is not as far as what is damaged.
     for (hurt, behind, gone_on) in
-        [(flip, 0, 100), (flip, 5, 100), (lose, 0, 100), (flip, 5, 0), (lose, 50, 0)]
+        [(flip, 0, 100), (flip, 5, 100), (lose, 0, 100), (flip, 5, 0), (lose, 0, 0), (lose, 50, 0)]
     {
         let LeftBehind { mut cluster, former, state, leader, first } = left_behind(gone_on).await;
         let hurt_index = LogIndex(first.0 + behind);
