@@ -386,8 +386,8 @@ fn first_look(core: &Arc<Core>, mut pull: Pull) {
     }
 }
 
-/// A client that parked many pulls and reads no answers gets no more messages queued for it: answers
-/// of a few bytes tell it to ask again.
+/// An answer of a few bytes. A client that parked many pulls and reads no answers gets no more messages
+/// queued for it.
 fn ask_again(core: &Core, pull: Pull) {
     let later = without_messages(core, &pull, FetchStatus::NoMatchedMessage, pull.offset);
     answer(core, pull, response::PULL_RETRY_IMMEDIATELY, &later);
@@ -432,14 +432,26 @@ fn confirm_beyond(core: &Arc<Core>, mut pull: Pull) {
     });
 }
 
-/// Looks again when it is the pull's turn. What it wants is being fetched until then.
+/// Looks again when it is the pull's turn. What it wants is being fetched until then, and nothing of it kept.
 fn look_again(core: &Arc<Core>, mut pull: Pull, turn: Instant) {
     pull.had_turn = true;
     let core = core.clone();
     tokio::spawn(async move {
         sleep_until(turn).await;
-        first_look(&core, pull);
+        match was_reset(&core, &pull) {
+            // It is told where to with its next pull.
+            true => ask_again(&core, pull),
+            false => first_look(&core, pull),
+        }
     });
+}
+
+/// Whether an operator has put the group elsewhere since the pull was taken.
+fn was_reset(core: &Core, pull: &Pull) -> bool {
+    let GroupTraffic { group, topic, .. } = &*pull.traffic;
+    let now = core.view.group_in_queue(group, topic, pull.queue_id);
+    let reset = now.and_then(|(_, reset)| reset);
+    reset.is_some_and(|offset| offset != pull.requested_offset)
 }
 
 fn park(core: &Arc<Core>, pull: Pull, deadline: Instant) {
