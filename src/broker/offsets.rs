@@ -37,6 +37,9 @@ pub fn commit(core: &Arc<Core>, request: Request) {
         Ok(commit) => commit,
         Err(failure) => return refuse(request.responder, &failure),
     };
+    if reset_stands(core, &key) {
+        return request.responder.respond(success());
+    }
     if request.command.is_oneway() {
         return core.commits.commit(key, offset, None);
     }
@@ -64,6 +67,9 @@ async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
     });
     for _ in 0..LATE_TRIES {
         core.commits.settled(Some(&key)).await;
+        if reset_stands(core, &key) {
+            return Ok(success());
+        }
         let known = || core.view.offset(&key.group, &key.topic, key.queue_id);
         match core.commits.commit_late(key.clone(), offset, reply, known) {
             Ok(()) => {
@@ -75,6 +81,13 @@ async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
     }
     // The outcome of another commit for the queue is not known, as when this member leads no more.
     Err(no_leader())
+}
+
+/// Whether an operator has put the group elsewhere and it has not pulled from there yet: no commit counts
+/// then, and one that is gathered now must not come into the log after the group did.
+fn reset_stands(core: &Core, key: &OffsetKey) -> bool {
+    let found = core.view.group_in_queue(&key.group, &key.topic, key.queue_id);
+    found.is_some_and(|(_, reset)| reset.is_some())
 }
 
 fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {

@@ -92,12 +92,14 @@ pub fn handle(core: &Arc<Core>, request: Request) {
         }
         Ok(mut checked) => {
             let reset = checked.reset.take();
+            if reset.is_some() {
+                checked.commit = None;
+            }
             let pull = checked.into_pull(core, request);
             match reset {
                 None => first_look(core, pull),
                 Some(reset) if reset.offset == pull.requested_offset => {
-                    // If that fails, the next pull from there says it again.
-                    drop(core.propose(Command::reset_taken(reset)));
+                    tokio::spawn(take_reset(core.clone(), reset));
                     first_look(core, pull);
                 }
                 Some(reset) => go_there(core, pull, reset.offset),
@@ -105,6 +107,15 @@ pub fn handle(core: &Arc<Core>, request: Request) {
         }
         Err(failure) => refused(core, request, failure),
     }
+}
+
+/// Says that a group pulls from where an operator has put it. Commits that were gathered before go into the
+/// log before that, where they do not count.
+async fn take_reset(core: Arc<Core>, reset: CommittedOffset) {
+    let CommittedOffset { group, topic, queue_id, .. } = reset.clone();
+    core.commits.settled(Some(&OffsetKey { group, topic, queue_id })).await;
+    // If that fails, the next pull from there says it again.
+    drop(core.propose(Command::reset_taken(reset)));
 }
 
 /// Another member may know better, and a group may have to be created first.
