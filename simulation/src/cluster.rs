@@ -244,11 +244,11 @@ impl Cluster {
         serving.max().map(|(_, number)| number)
     }
 
-    /// Below which position retention has given up a group's log, as far as anybody has heard.
-    pub fn given_up(&self, group: usize) -> i64 {
+    /// Below which position retention has given up a group's log, as far as anybody has heard who runs.
+    pub fn given_up(&self, group: usize) -> Option<i64> {
         let lives = self.members.iter().filter_map(|member| member.live(group));
         let most = lives.map(|live| live.view.min_position().0).max();
-        most.and_then(|position| i64::try_from(position).ok()).unwrap_or(0)
+        most.and_then(|position| i64::try_from(position).ok())
     }
 
     /// Members whose process runs.

@@ -66,6 +66,8 @@ pub async fn set_back(with: SetBack) {
         if answer.is_ok_and(|answer| answer.code == response::SUCCESS) {
             with.trace.note(format_args!("{name} is set back to {to} in {queue}"));
             with.no_gap.was_reset(name, queue, to);
+        } else {
+            with.no_gap.may_be_reset(name, queue);
         }
     }
 }
