@@ -189,6 +189,8 @@ pub struct Cluster {
     name_server_up: AtomicBool,
     /// Nobody has power, so no process is started again by itself.
     dark: AtomicBool,
+    /// By group, below which position retention has given it up.
+    given_up: Mutex<Vec<i64>>,
 }
 
 impl Cluster {
@@ -210,6 +212,7 @@ impl Cluster {
         let network = Network::between(nodes);
         network.set_latency_ms(parameters.network_ms);
         let name_server_up = AtomicBool::new(true);
+        let given_up = Mutex::new(vec![0; parameters.groups]);
         let cluster = Arc::new(Cluster {
             members,
             name_server,
@@ -220,6 +223,7 @@ impl Cluster {
             parameters,
             name_server_up,
             dark: AtomicBool::new(false),
+            given_up,
         });
         tokio::spawn(watch_processes(Arc::clone(&cluster)));
         cluster
@@ -244,11 +248,23 @@ impl Cluster {
         serving.max().map(|(_, number)| number)
     }
 
-    /// Below which position retention has given up a group's log, as far as anybody has heard who runs.
-    pub fn given_up(&self, group: usize) -> Option<i64> {
-        let lives = self.members.iter().filter_map(|member| member.live(group));
-        let most = lives.map(|live| live.view.min_position().0).max();
-        most.and_then(|position| i64::try_from(position).ok())
+    /// Below which position retention has given up a group's log, as far as anybody ever heard: who did may
+    /// have ended since, or have lost its disk.
+    pub fn given_up(&self, group: usize) -> i64 {
+        self.members.iter().for_each(|member| self.hear_what_is_given_up(member));
+        self.heard_given_up()[group]
+    }
+
+    fn hear_what_is_given_up(&self, member: &Member) {
+        for (group, most) in self.heard_given_up().iter_mut().enumerate() {
+            let Some(live) = member.live(group) else { continue };
+            let position = i64::try_from(live.view.min_position().0).unwrap_or(i64::MAX);
+            *most = position.max(*most);
+        }
+    }
+
+    fn heard_given_up(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Members whose process runs.
@@ -297,6 +313,7 @@ impl Cluster {
     }
 
     fn end_process(&self, member: &Member) {
+        self.hear_what_is_given_up(member);
         if member.running() != Running::Down {
             Handle::current().kill(member.node);
         }
@@ -471,6 +488,7 @@ async fn watch_processes(cluster: Arc<Cluster>) {
     loop {
         sleep(WATCH).await;
         for (number, member) in cluster.members.iter().enumerate() {
+            cluster.hear_what_is_given_up(member);
             let name = &member.machine.name;
             let doomed = member.doomed.load(Ordering::Relaxed);
             if doomed && member.machine.disk.is_powered_off() {

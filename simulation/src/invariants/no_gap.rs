@@ -23,8 +23,8 @@ struct Gap {
     /// Offset of the first one, and of what was given instead.
     from: i64,
     to: i64,
-    /// Retention had given up what lies below this position; none while nobody ran who knew.
-    given_up: Option<i64>,
+    /// Retention had given up what lies below this position.
+    given_up: i64,
 }
 
 #[derive(Default)]
@@ -52,11 +52,8 @@ impl NoGap {
     }
 
     /// A consumer of the group is given a message; by now retention has given up what lies below a position.
-    /// None when nobody runs who knows: then the first who does tells.
-    pub fn given(&self, group: &'static str, queue: Queue, offset: i64, given_up: Option<i64>) {
+    pub fn given(&self, group: &'static str, queue: Queue, offset: i64, given_up: i64) {
         let mut inner = self.inner();
-        let of_group = |gap: &&mut Gap| gap.queue.group == queue.group && gap.given_up.is_none();
-        inner.gaps.iter_mut().filter(of_group).for_each(|gap| gap.given_up = given_up);
         if let Some(given) = inner.given_since.get_mut(&(group, queue)) {
             given.insert(offset);
         }
@@ -112,7 +109,6 @@ impl NoGap {
     pub fn judge(&self, placed: &[Placed], findings: &Findings) {
         let inner = self.inner();
         for Gap { group, queue, from, to, given_up } in &inner.gaps {
-            let Some(given_up) = given_up else { continue };
             let skipped = |placed: &&Placed| {
                 placed.queue == *queue
                     && (*from..*to).contains(&placed.offset)
@@ -141,7 +137,7 @@ mod tests {
         let found = |offsets: &[i64], given_up: i64| {
             let (check, findings) = (NoGap::default(), Findings::default());
             for offset in offsets {
-                check.given("group", queue, *offset, Some(given_up));
+                check.given("group", queue, *offset, given_up);
                 check.consumed("group", queue, *offset);
             }
             check.judge(&placed, &findings);
@@ -160,13 +156,13 @@ mod tests {
         let check = NoGap::default();
         check.asks_reset("group", queue);
         check.was_reset("group", queue, 3);
-        check.given("group", queue, 4, Some(0));
+        check.given("group", queue, 4, 0);
         assert_eq!(check.awaited("group", queue), Some(3));
-        check.given("group", queue, 3, Some(0));
+        check.given("group", queue, 3, 0);
         assert_eq!(check.awaited("group", queue), None);
         // It may be there before the operator knows.
         check.asks_reset("group", queue);
-        check.given("group", queue, 2, Some(0));
+        check.given("group", queue, 2, 0);
         check.was_reset("group", queue, 2);
         assert_eq!(check.awaited("group", queue), None);
         // An earlier wish may be granted after a later one.
@@ -178,26 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_while_nobody_runs_is_judged_by_who_runs_next() {
-        let queue = Queue { group: 0, id: 0 };
-        let placed =
-            [0, 1, 2].map(|at| Placed { message: None, queue, offset: at, position: 10 * at });
-        for (given_up, wanted) in [(10, 0), (0, 1)] {
-            let (check, findings) = (NoGap::default(), Findings::default());
-            check.given("group", queue, 1, None);
-            check.consumed("group", queue, 1);
-            check.given("group", queue, 2, Some(given_up));
-            check.judge(&placed, &findings);
-            assert_eq!(findings.all().len(), wanted, "below {given_up}");
-        }
-    }
-
-    #[test]
     fn what_was_given_and_not_consumed_is_given_again() {
         let queue = Queue { group: 0, id: 0 };
         let (check, findings) = (NoGap::default(), Findings::default());
-        check.given("group", queue, 0, Some(0));
-        check.given("group", queue, 1, Some(0));
+        check.given("group", queue, 0, 0);
+        check.given("group", queue, 1, 0);
         let placed = Placed { message: None, queue, offset: 0, position: 0 };
         check.judge(&[placed], &findings);
         assert_eq!((findings.all().len(), check.next("group", queue)), (1, 1));

@@ -281,7 +281,7 @@ fn rests_at_one_index(world: &World, group: usize) -> bool {
 
 fn undelivered(world: &World, with_delayed: bool) -> usize {
     // What retention gave up by now need not come any more.
-    let given_up = |group| world.cluster.given_up(group).unwrap_or(0);
+    let given_up = |group| world.cluster.given_up(group);
     let given_up: Vec<i64> = (0..world.parameters.groups).map(given_up).collect();
     let is_missing = |send: &Send| {
         let counts = with_delayed || !matches!(send.outcome, Outcome::Waits { .. });

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Below which position retention has given up a group's log by now.
-pub type GivenUp = Arc<dyn Fn(usize) -> Option<i64> + Send + Sync>;
+pub type GivenUp = Arc<dyn Fn(usize) -> i64 + Send + Sync>;
 
 /// What a consumer works with.
 #[derive(Clone)]
