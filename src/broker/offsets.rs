@@ -86,8 +86,7 @@ async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
 /// Whether an operator has put the group elsewhere and it has not pulled from there yet: no commit counts
 /// then, and one that is gathered now must not come into the log after the group did.
 fn reset_stands(core: &Core, key: &OffsetKey) -> bool {
-    let found = core.view.group_in_queue(&key.group, &key.topic, key.queue_id);
-    found.is_some_and(|(_, reset)| reset.is_some())
+    core.view.reset(&key.group, &key.topic, key.queue_id).is_some()
 }
 
 fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {

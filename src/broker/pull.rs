@@ -460,8 +460,7 @@ fn look_again(core: &Arc<Core>, mut pull: Pull, turn: Instant) {
 /// Whether an operator has put the group elsewhere since the pull was taken.
 fn was_reset(core: &Core, pull: &Pull) -> bool {
     let GroupTraffic { group, topic, .. } = &*pull.traffic;
-    let now = core.view.group_in_queue(group, topic, pull.queue_id);
-    let reset = now.and_then(|(_, reset)| reset);
+    let reset = core.view.reset(group, topic, pull.queue_id);
     reset.is_some_and(|offset| offset != pull.requested_offset)
 }
 

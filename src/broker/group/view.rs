@@ -92,6 +92,11 @@ impl GroupView {
         self.shared.state.read().groups().get(group).cloned()
     }
 
+    /// Where a reset has put a group in a queue that it does not know of yet.
+    pub fn reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.shared.state.read().offsets().reset(group, topic, queue_id)
+    }
+
     /// Settings of a group, and where a reset has put it in a queue that it does not know of yet.
     pub fn group_in_queue(
         &self,
