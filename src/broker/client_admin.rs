@@ -98,6 +98,7 @@ fn missing_groups(core: &Core, data: &HeartbeatData) -> Vec<Command> {
 /// A client leaves its groups.
 pub fn unregister(core: &Arc<Core>, command: &RemotingCommand, connection: &Connection) -> Outcome {
     required(command, "clientID")?;
+    connection.take_leave();
     let group = |name| command.ext_fields.get(name).filter(|group| !group.is_empty());
     let departure =
         core.clients.unregister(connection.id(), group("producerGroup"), group("consumerGroup"));

@@ -162,6 +162,11 @@ impl OffsetCommits {
         self.gathering.lock().has(key)
     }
 
+    /// The last commit for `key` that is not known to be applied.
+    pub fn newest(&self, key: &OffsetKey) -> Option<i64> {
+        self.gathering.lock().newest(key)
+    }
+
     /// Flushes what concerns `key` (all commits if `None`) and waits for the outcome.
     pub fn settled(&self, key: Option<&OffsetKey>) -> impl Future<Output = ()> + Send + 'static {
         let mut flushed = self.flushed.subscribe();

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use super::answer::Failure;
@@ -56,6 +56,8 @@ pub struct Core {
     pub catch_up: CatchUp,
     /// Offset commits that wait for the log.
     pub commits: OffsetCommits,
+    /// Room for commits that go back, which wait a moment.
+    pub commits_back: Arc<Semaphore>,
     /// Connections to other members and to the name servers.
     pub client: RemotingClient,
     /// Registration with the name servers.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 use raft_log::{Disk, Fatal, Log, LogOptions, Position};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -30,6 +30,7 @@ use super::host::{Host, ThisMachine};
 use super::live::LiveSettings;
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
+use super::offsets::COMMITS_BACK_MAX;
 use super::stats::BrokerStats;
 use super::{preferred_leader, pull, retention};
 use crate::config::{BrokerConfig, FlushDiskType};
@@ -198,6 +199,7 @@ impl Broker {
             status,
             clients: ClientManager::new(true),
             long_polling,
+            commits_back: Arc::new(Semaphore::new(COMMITS_BACK_MAX)),
             catch_up: CatchUp::new(
                 catch_up_bytes_per_second(&config, host.cores()),
                 Instant::now(),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::answer::{Failure, Outcome, success};
 use super::commits::{CommitReply, OffsetKey};
@@ -25,6 +25,11 @@ use crate::replication::machine::Refusal;
 /// How often a late commit waits for others of its queue before it is tried from the start.
 const LATE_TRIES: usize = 3;
 
+/// How long after a commit that goes back the end of its connection may come.
+const ABANDONED_WITHIN: Duration = Duration::from_millis(500);
+/// So many commits that go back wait for that at a time.
+pub const COMMITS_BACK_MAX: usize = 10_000;
+
 /// Takes a consumer's progress.
 pub fn commit(core: &Arc<Core>, request: Request) {
     let began = Instant::now();
@@ -37,6 +42,49 @@ pub fn commit(core: &Arc<Core>, request: Request) {
         Ok(commit) => commit,
         Err(failure) => return refuse(request.responder, &failure),
     };
+    match newest(core, &key) {
+        Some(newest) if offset < newest => commit_back(core, request, (key, offset), newest, began),
+        _ => take(core, request, key, offset, began),
+    }
+}
+
+/// What a group has committed, applied or not.
+fn newest(core: &Core, key: &OffsetKey) -> Option<i64> {
+    core.commits.newest(key).or_else(|| core.view.offset(&key.group, &key.topic, key.queue_id))
+}
+
+/// A commit that takes the group back may be meant: a consumer went back. Or it was on its way for long, on a
+/// connection that its client has given up meanwhile, to commit more by way of another member. The end of that
+/// connection comes right behind it then.
+fn commit_back(
+    core: &Arc<Core>,
+    request: Request,
+    (key, offset): (OffsetKey, i64),
+    from: i64,
+    began: Instant,
+) {
+    let Ok(room) = core.commits_back.clone().try_acquire_owned() else {
+        let remark = format!("{COMMITS_BACK_MAX} commits that go back wait already, try later");
+        return refuse(request.responder, &Failure::new(response::SYSTEM_BUSY, remark));
+    };
+    let core = core.clone();
+    // It must not keep the read buffer while it waits.
+    let request = Request { command: request.command.detached(), ..request };
+    tokio::spawn(async move {
+        let _room = room;
+        // Either outcome is looked at below.
+        drop(timeout(ABANDONED_WITHIN, request.connection.closing()).await);
+        let is_abandoned = request.connection.is_abandoned() && !core.is_stopping();
+        let has_advanced = newest(&core, &key).is_some_and(|newest| from < newest);
+        match is_abandoned || has_advanced {
+            true => request.responder.respond(success()),
+            false => take(&core, request, key, offset, began),
+        }
+    });
+}
+
+/// Commits, unless an operator has put the group elsewhere.
+fn take(core: &Arc<Core>, request: Request, key: OffsetKey, offset: i64, began: Instant) {
     if reset_stands(core, &key) {
         return request.responder.respond(success());
     }

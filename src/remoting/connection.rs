@@ -99,6 +99,10 @@ pub struct Connection {
     unanswered: AtomicUsize,
     answered: Notify,
     ending: AtomicU8,
+    /// Wakes who waits for `ending` to change.
+    ended: Notify,
+    /// The peer has said that it goes.
+    took_leave: AtomicBool,
     /// Wakes the reader when `ending` changes.
     reader_stop: Notify,
     /// Wakes the writer when `ending` becomes a reset.
@@ -132,6 +136,8 @@ impl Connection {
             unanswered: AtomicUsize::new(0),
             answered: Notify::new(),
             ending: AtomicU8::new(Ending::Open as u8),
+            ended: Notify::new(),
+            took_leave: AtomicBool::new(false),
             reader_stop: Notify::new(),
             writer_stop: Notify::new(),
             reads: AtomicU32::new(0),
@@ -167,6 +173,27 @@ impl Connection {
     /// Whether the connection is over, or about to be.
     pub fn is_closing(&self) -> bool {
         self.ending.load(Ordering::SeqCst) != Ending::Open as u8
+    }
+
+    /// Waits until [`Connection::is_closing`].
+    pub async fn closing(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_closing() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// The peer says that it goes, so that closing the connection takes nothing back.
+    pub fn take_leave(&self) {
+        self.took_leave.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the connection ends, or has ended, without the peer's having said that it goes.
+    pub fn is_abandoned(&self) -> bool {
+        self.is_closing() && !self.took_leave.load(Ordering::SeqCst)
     }
 
     /// Sends a request that is not answered. False when the connection takes no more.
@@ -273,6 +300,7 @@ impl Connection {
         if before >= ending as u8 {
             return;
         }
+        self.ended.notify_waiters();
         self.reader_stop.notify_one();
         self.answered.notify_one();
         if ending == Ending::Reset {

@@ -1,5 +1,6 @@
 //! Requests as a client sends them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,10 @@ use raftmq::protocol::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData}
 use raftmq::protocol::record::{RecordView, records};
 use raftmq::remoting::header::EncodeHeader as _;
 use raftmq::remoting::header::{PullHeader, SendHeader};
-use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand};
+use raftmq::remoting::{
+    ClientOptions, Connection, RemotingClient, RemotingCommand, Request, RequestHandler,
+};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Longer than any answer may take.
@@ -161,4 +165,17 @@ pub fn records_of(body: &[u8]) -> Vec<RecordView<'_>> {
 pub fn bodies_of(body: &[u8]) -> Vec<String> {
     let text = |record: RecordView<'_>| String::from_utf8(record.body.to_vec()).unwrap();
     records_of(body).into_iter().map(text).collect()
+}
+
+/// Hands on the groups whose members were told to rebalance.
+pub struct Told(pub mpsc::Sender<String>);
+
+impl RequestHandler for Told {
+    fn handle(&self, request: Request) {
+        assert_eq!(request.command.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
+        let group = request.command.ext_fields.get("consumerGroup").unwrap();
+        self.0.try_send(group.to_owned()).unwrap();
+    }
+
+    fn connection_closed(&self, _connection: &Arc<Connection>) {}
 }

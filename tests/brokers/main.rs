@@ -11,6 +11,7 @@ mod group_of_three;
 mod one_broker;
 #[path = "../support/ports.rs"]
 mod ports;
+mod progress;
 mod routes;
 #[path = "../support/steady.rs"]
 mod steady;

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use raftmq::protocol::code::{request, response};
 use raftmq::protocol::message_id::OffsetMessageId;
-use raftmq::remoting::{
-    ClientOptions, Connection, RemotingClient, RemotingCommand, Request, RequestHandler,
-};
+use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand, RequestHandler};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::ask::{Ask, bodies_of, heartbeat, number, pull_command, records_of, send_command};
+use super::ask::{Ask, Told, bodies_of, heartbeat, number, pull_command, records_of, send_command};
 use super::cluster::{Cluster, LIMIT};
 
 #[tokio::test]
@@ -65,49 +63,6 @@ async fn a_message_is_stored_pulled_found_and_its_consumption_remembered() {
     assert_eq!(stats.code, 0);
     let runtime = ask.fields(at, request::GET_BROKER_RUNTIME_INFO, &[]).await;
     assert!(String::from_utf8_lossy(&runtime.body).contains("\"msgPutTotalTodayNow\":\"1\""));
-}
-
-#[tokio::test]
-async fn one_way_commits_are_seen_by_the_next_question() {
-    let cluster = Cluster::start(1, "").await;
-    cluster.leader().await;
-    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
-    ask.send(at, "Orders", "x").await;
-    ask.pull(at, "Orders", 0, 0).await;
-    for offset in 1..20 {
-        let mut commit = RemotingCommand::request(request::UPDATE_CONSUMER_OFFSET)
-            .with_ext("consumerGroup", "consumers")
-            .with_ext("topic", "Orders")
-            .with_ext("queueId", 0)
-            .with_ext("commitOffset", offset);
-        commit.flag = 2;
-        ask.client.invoke_oneway(at, commit);
-        let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
-        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
-        assert_eq!(number(&known, "offset"), offset);
-    }
-}
-
-/// A client fills a pull in, and may then wait for a connection while a commit of its own overtakes it.
-#[tokio::test]
-async fn a_commit_that_comes_with_a_pull_takes_no_newer_one_back() {
-    let cluster = Cluster::start(1, "").await;
-    cluster.leader().await;
-    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
-    ask.send(at, "Orders", "x").await;
-    ask.pull(at, "Orders", 0, 0).await;
-    let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
-    let commit = [queue[0], queue[1], queue[2], ("commitOffset", "10")];
-    assert_eq!(ask.fields(at, request::UPDATE_CONSUMER_OFFSET, &commit).await.code, 0);
-    for (carried, then) in [("9", 10), ("11", 11)] {
-        let mut pull = pull_command("Orders", 0, 0, 0);
-        // A subscription, and an offset that is to be committed.
-        pull.ext_fields.insert("sysFlag", "5");
-        pull.ext_fields.insert("commitOffset", carried);
-        assert_eq!(ask.request(at, pull).await.code, 0);
-        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
-        assert_eq!(number(&known, "offset"), then, "a pull carries {carried}");
-    }
 }
 
 #[tokio::test]
@@ -288,19 +243,6 @@ async fn a_groups_attributes_are_changed_one_by_one() {
     let update = RemotingCommand::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
     let refused = ask.request(at, update.with_body(body)).await;
     assert_eq!(refused.code, response::INVALID_PARAMETER, "{refused:?}");
-}
-
-/// Hands on the groups whose members were told to rebalance.
-struct Told(mpsc::Sender<String>);
-
-impl RequestHandler for Told {
-    fn handle(&self, request: Request) {
-        assert_eq!(request.command.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
-        let group = request.command.ext_fields.get("consumerGroup").unwrap();
-        self.0.try_send(group.to_owned()).unwrap();
-    }
-
-    fn connection_closed(&self, _connection: &Arc<Connection>) {}
 }
 
 #[tokio::test]

@@ -1,0 +1,138 @@
+//! How far a group has come: commits that come late, and those that are meant to go back.
+
+use std::sync::Arc;
+
+use raftmq::protocol::code::{request, response};
+use raftmq::remoting::{ClientOptions, RemotingClient, RemotingCommand, RequestHandler};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::ask::{Ask, Told, heartbeat, number, pull_command};
+use super::cluster::{Cluster, LIMIT};
+
+const GROUP: &str = "consumers";
+
+/// A group's progress in a queue of a topic of a broker.
+struct Progress<'a> {
+    at: &'a str,
+    queue: &'a str,
+}
+
+impl Progress<'_> {
+    fn commit(&self, offset: i64) -> RemotingCommand {
+        RemotingCommand::request(request::UPDATE_CONSUMER_OFFSET)
+            .with_ext("consumerGroup", GROUP)
+            .with_ext("topic", "Orders")
+            .with_ext("queueId", self.queue)
+            .with_ext("commitOffset", offset)
+    }
+
+    /// Commits and waits for the answer, whose code this is.
+    async fn keep(&self, by: &Ask, offset: i64) -> i32 {
+        by.request(self.at, self.commit(offset)).await.code
+    }
+
+    /// Commits and waits for no answer.
+    fn tell(&self, by: &RemotingClient, offset: i64) {
+        by.invoke_oneway(self.at, self.commit(offset));
+    }
+
+    async fn known(&self, by: &Ask) -> i64 {
+        let queue = [("consumerGroup", GROUP), ("topic", "Orders"), ("queueId", self.queue)];
+        number(&by.fields(self.at, request::QUERY_CONSUMER_OFFSET, &queue).await, "offset")
+    }
+}
+
+#[tokio::test]
+async fn one_way_commits_are_seen_by_the_next_question() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    ask.send(at, "Orders", "x").await;
+    ask.pull(at, "Orders", 0, 0).await;
+    for offset in 1..20 {
+        let mut commit = RemotingCommand::request(request::UPDATE_CONSUMER_OFFSET)
+            .with_ext("consumerGroup", "consumers")
+            .with_ext("topic", "Orders")
+            .with_ext("queueId", 0)
+            .with_ext("commitOffset", offset);
+        commit.flag = 2;
+        ask.client.invoke_oneway(at, commit);
+        let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
+        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
+        assert_eq!(number(&known, "offset"), offset);
+    }
+}
+
+/// A client fills a pull in, and may then wait for a connection while a commit of its own overtakes it.
+#[tokio::test]
+async fn a_commit_that_comes_with_a_pull_takes_no_newer_one_back() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    ask.send(at, "Orders", "x").await;
+    ask.pull(at, "Orders", 0, 0).await;
+    let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
+    let commit = [queue[0], queue[1], queue[2], ("commitOffset", "10")];
+    assert_eq!(ask.fields(at, request::UPDATE_CONSUMER_OFFSET, &commit).await.code, 0);
+    for (carried, then) in [("9", 10), ("11", 11)] {
+        let mut pull = pull_command("Orders", 0, 0, 0);
+        // A subscription, and an offset that is to be committed.
+        pull.ext_fields.insert("sysFlag", "5");
+        pull.ext_fields.insert("commitOffset", carried);
+        assert_eq!(ask.request(at, pull).await.code, 0);
+        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
+        assert_eq!(number(&known, "offset"), then, "a pull carries {carried}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_go_back() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    ask.send(at, "Orders", "x").await;
+    ask.pull(at, "Orders", 0, 0).await;
+    let progress = Progress { at, queue: "0" };
+    for offset in [10, 3, 4, 1] {
+        assert_eq!(progress.keep(&ask, offset).await, response::SUCCESS);
+        assert_eq!(progress.known(&ask).await, offset);
+    }
+}
+
+/// As when a network heals that had cut it off: its client had given the connection up, and committed more by
+/// way of another member.
+#[tokio::test]
+async fn a_commit_goes_back_no_more_when_its_client_has_closed_the_connection() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let at = cluster.node(0).address.as_str();
+    let (tell, mut told) = mpsc::channel(10);
+    let handler: Arc<dyn RequestHandler> = Arc::new(Told(tell));
+    let ask = Ask { client: RemotingClient::new(ClientOptions::default(), Some(handler)) };
+    let mut hear = async || timeout(LIMIT, told.recv()).await.unwrap().unwrap();
+    ask.send(at, "Orders", "x").await;
+    ask.pull(at, "Orders", 0, 0).await;
+    ask.request(at, heartbeat("stays", "*")).await;
+    hear().await;
+    let (first, second) = (Progress { at, queue: "0" }, Progress { at, queue: "1" });
+    assert_eq!(first.keep(&ask, 10).await, response::SUCCESS);
+
+    for (takes_leave, then) in [(false, 10), (true, 3)] {
+        assert_eq!(second.keep(&ask, 10).await, response::SUCCESS);
+        let goes = Ask::new();
+        goes.request(at, heartbeat("goes", "*")).await;
+        hear().await;
+        first.tell(&goes.client, 3);
+        if takes_leave {
+            let leave = [("clientID", "goes"), ("consumerGroup", "g1")];
+            let left = goes.fields(at, request::UNREGISTER_CLIENT, &leave).await;
+            assert_eq!(left.code, response::SUCCESS);
+        }
+        goes.client.shutdown();
+        hear().await;
+        // What goes back and came later than that is answered later.
+        assert_eq!(second.keep(&ask, 5).await, response::SUCCESS);
+        assert_eq!(first.known(&ask).await, then, "said that it goes: {takes_leave}");
+    }
+}
