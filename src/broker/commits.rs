@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::replication::machine::Refusal;
+use crate::state::CommittedOffset;
 
 /// Which offset a commit sets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,13 @@ pub struct OffsetKey {
     pub topic: String,
     /// Queue in the topic.
     pub queue_id: i32,
+}
+
+impl From<&CommittedOffset> for OffsetKey {
+    fn from(offset: &CommittedOffset) -> OffsetKey {
+        let CommittedOffset { group, topic, queue_id, .. } = offset.clone();
+        OffsetKey { group, topic, queue_id }
+    }
 }
 
 /// Told once what became of a commit.

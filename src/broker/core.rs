@@ -20,6 +20,7 @@ use super::live::LiveSettings;
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::pull::Pull;
+use super::reset_news::ResetNews;
 use super::stats::BrokerStats;
 use crate::config::BrokerConfig;
 use crate::protocol::group::SubscriptionGroupConfig;
@@ -58,6 +59,8 @@ pub struct Core {
     pub commits: OffsetCommits,
     /// Room for commits that go back, which wait a moment.
     pub commits_back: Arc<Semaphore>,
+    /// Who has heard of resets.
+    pub reset_news: ResetNews,
     /// Connections to other members and to the name servers.
     pub client: RemotingClient,
     /// Registration with the name servers.

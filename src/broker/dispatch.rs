@@ -146,7 +146,7 @@ fn spawn(core: &Arc<Core>, request: Request, duty: Duty) {
 async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Connection) -> Outcome {
     match command.code {
         request::CONSUMER_SEND_MSG_BACK => send_back::take(core, command).await,
-        request::QUERY_CONSUMER_OFFSET => offsets::query(core, command).await,
+        request::QUERY_CONSUMER_OFFSET => offsets::query(core, command, connection.id()).await,
         request::SEARCH_OFFSET_BY_TIMESTAMP => offsets::search_by_time(core, command).await,
         request::GET_MAX_OFFSET => offsets::max(core, command).await,
         request::GET_MIN_OFFSET => offsets::min(core, command).await,

@@ -114,6 +114,7 @@ pub async fn follow_role(core: Arc<Core>) {
             }
             if served && !serving {
                 core.commits.abandon(&Refusal::NotLeader { leader });
+                core.reset_news.clear();
                 core.long_polling.release_all();
             }
             if serving && (!served || term != before.2) {

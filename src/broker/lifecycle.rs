@@ -31,6 +31,7 @@ use super::live::LiveSettings;
 use super::long_polling::LongPolling;
 use super::namesrv_client::Registrar;
 use super::offsets::COMMITS_BACK_MAX;
+use super::reset_news::ResetNews;
 use super::stats::BrokerStats;
 use super::{preferred_leader, pull, retention};
 use crate::config::{BrokerConfig, FlushDiskType};
@@ -199,6 +200,7 @@ impl Broker {
             status,
             clients: ClientManager::new(true),
             long_polling,
+            reset_news: ResetNews::default(),
             commits_back: Arc::new(Semaphore::new(COMMITS_BACK_MAX)),
             catch_up: CatchUp::new(
                 catch_up_bytes_per_second(&config, host.cores()),

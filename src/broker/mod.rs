@@ -41,6 +41,7 @@ mod preferred_leader;
 mod pull;
 mod queue_locks;
 mod replication_admin;
+mod reset_news;
 mod retention;
 // It takes signals; a simulation has none.
 #[cfg(not(madsim))]

@@ -3,7 +3,10 @@
 //! Invariant: an answer lists the offsets that are in the state. A consumer that is connected hears of
 //! a reset with its next pull, which comes at once, because pulls that wait are released.
 
+use tokio::time::Instant;
+
 use super::answer::{Failure, Outcome, success, success_json, success_with};
+use super::commits::OffsetKey;
 use super::core::Core;
 use super::fields::{flag, optional, required, value};
 use super::group::Boundary;
@@ -35,6 +38,7 @@ pub async fn reset(core: &Core, command: &RemotingCommand) -> Outcome {
     core.read_barrier().await?;
     let mut body = ResetOffsetBody::default();
     let mut offsets = Vec::new();
+    let mut backwards = Vec::new();
     for queue_id in queue.map_or(0..queues, |queue| queue..queue + 1) {
         let bounds = core.view.bounds(topic, queue_id)?;
         let target = match offset {
@@ -54,7 +58,11 @@ pub async fn reset(core: &Core, command: &RemotingCommand) -> Outcome {
             Some(current) if current <= target && !force => current,
             _ => {
                 let (group, topic) = (group.to_owned(), topic.to_owned());
-                offsets.push(CommittedOffset { group, topic, queue_id, offset: target });
+                let put = CommittedOffset { group, topic, queue_id, offset: target };
+                if target < bounds.max {
+                    backwards.push((OffsetKey::from(&put), bounds.max));
+                }
+                offsets.push(put);
                 target
             }
         };
@@ -63,6 +71,7 @@ pub async fn reset(core: &Core, command: &RemotingCommand) -> Outcome {
     if !offsets.is_empty() {
         let count = offsets.len();
         core.propose(Command::reset_offsets(offsets)).await?;
+        core.reset_news.begin(backwards, Instant::now());
         core.long_polling.release_all();
         tracing::info!(group, topic, timestamp_ms, queues = count, "a group's offsets were reset");
     }

@@ -88,6 +88,10 @@ fn take(core: &Arc<Core>, request: Request, key: OffsetKey, offset: i64, began: 
     if reset_stands(core, &key) {
         return request.responder.respond(success());
     }
+    if has_missed_reset(core, &key, offset, request.connection.id()) {
+        let remark = "the group was reset, ask for its offset, or pull, before the next commit";
+        return refuse(request.responder, &Failure::new(response::SYSTEM_BUSY, remark));
+    }
     if request.command.is_oneway() {
         return core.commits.commit(key, offset, None);
     }
@@ -137,6 +141,17 @@ fn reset_stands(core: &Core, key: &OffsetKey) -> bool {
     core.view.reset(&key.group, &key.topic, key.queue_id).is_some()
 }
 
+/// Whether the group has been put elsewhere and pulled from there, but whoever commits may not know of it.
+fn has_missed_reset(core: &Core, key: &OffsetKey, offset: i64, connection_id: u64) -> bool {
+    if core.reset_news.is_empty() {
+        return false;
+    }
+    let committed = core.view.offset(&key.group, &key.topic, key.queue_id);
+    committed.is_some_and(|committed| {
+        core.reset_news.has_missed(key, connection_id, offset, committed, Instant::now())
+    })
+}
+
 fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {
     let group = required(command, "consumerGroup")?;
     let topic = required(command, "topic")?;
@@ -167,7 +182,7 @@ pub fn check_queue(queue_id: i32, queue_nums: i32, topic: &str) -> Result<(), Fa
 }
 
 /// What a group has consumed of a queue.
-pub async fn query(core: &Core, command: &RemotingCommand) -> Outcome {
+pub async fn query(core: &Core, command: &RemotingCommand, connection_id: u64) -> Outcome {
     let group = required(command, "consumerGroup")?;
     let topic = required(command, "topic")?;
     let queue_id: i32 = value(command, "queueId")?;
@@ -177,6 +192,7 @@ pub async fn query(core: &Core, command: &RemotingCommand) -> Outcome {
     }
     core.read_barrier().await?;
     if let Some(offset) = core.view.offset(group, topic, queue_id) {
+        core.reset_news.heard(&key, connection_id);
         return Ok(offset_answer(offset));
     }
     // A group that is new to a young queue starts at its beginning, whatever its policy.

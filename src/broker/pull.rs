@@ -91,29 +91,51 @@ pub fn handle(core: &Arc<Core>, request: Request) {
             refused(core, request, no_leader());
         }
         Ok(mut checked) => {
+            let connection_id = request.connection.id();
             let reset = checked.reset.take();
-            if reset.is_some() {
+            let put = match &reset {
+                Some(reset) => {
+                    core.reset_news.heard(&OffsetKey::from(reset), connection_id);
+                    Some(reset.offset)
+                }
+                None => missed_reset(core, &checked, connection_id),
+            };
+            if put.is_some() {
                 checked.commit = None;
             }
             let pull = checked.into_pull(core, request);
-            match reset {
-                None => first_look(core, pull),
-                Some(reset) if reset.offset == pull.requested_offset => {
+            match (put, reset) {
+                (None, _) => first_look(core, pull),
+                (Some(offset), Some(reset)) if offset == pull.requested_offset => {
                     tokio::spawn(take_reset(core.clone(), reset));
                     first_look(core, pull);
                 }
-                Some(reset) => go_there(core, pull, reset.offset),
+                (Some(offset), _) => go_there(core, pull, offset),
             }
         }
         Err(failure) => refused(core, request, failure),
     }
 }
 
+/// How far a group has come since it was put elsewhere, for a consumer of it that may not have heard of that.
+fn missed_reset(core: &Core, checked: &Checked, connection_id: u64) -> Option<i64> {
+    if core.reset_news.is_empty() || !core.serving() {
+        return None;
+    }
+    let GroupTraffic { group, topic, .. } = &*checked.traffic;
+    let committed = core.view.offset(group, topic, checked.queue_id)?;
+    let (group, topic) = (group.to_string(), topic.to_string());
+    let key = OffsetKey { group, topic, queue_id: checked.queue_id };
+    let (offset, now) = (checked.offset, Instant::now());
+    let missed = core.reset_news.has_missed(&key, connection_id, offset, committed, now);
+    core.reset_news.heard(&key, connection_id);
+    missed.then_some(committed)
+}
+
 /// Says that a group pulls from where an operator has put it. Commits that were gathered before go into the
 /// log before that, where they do not count.
 async fn take_reset(core: Arc<Core>, reset: CommittedOffset) {
-    let CommittedOffset { group, topic, queue_id, .. } = reset.clone();
-    core.commits.settled(Some(&OffsetKey { group, topic, queue_id })).await;
+    core.commits.settled(Some(&OffsetKey::from(&reset))).await;
     // If that fails, the next pull from there says it again.
     drop(core.propose(Command::reset_taken(reset)));
 }

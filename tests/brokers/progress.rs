@@ -1,4 +1,4 @@
-//! How far a group has come: commits that come late, and those that are meant to go back.
+//! How far a group has come: commits that come late, that are meant to go back, and an operator's resets.
 
 use std::sync::Arc;
 
@@ -40,6 +40,13 @@ impl Progress<'_> {
     async fn known(&self, by: &Ask) -> i64 {
         let queue = [("consumerGroup", GROUP), ("topic", "Orders"), ("queueId", self.queue)];
         number(&by.fields(self.at, request::QUERY_CONSUMER_OFFSET, &queue).await, "offset")
+    }
+
+    /// Code of the answer to a pull, and where to go on.
+    async fn pull(&self, by: &Ask, offset: i64) -> (i32, i64) {
+        let queue = self.queue.parse().unwrap();
+        let answer = by.request(self.at, pull_command("Orders", queue, offset, 0)).await;
+        (answer.code, number(&answer, "nextBeginOffset"))
     }
 }
 
@@ -135,4 +142,53 @@ async fn a_commit_goes_back_no_more_when_its_client_has_closed_the_connection() 
         assert_eq!(second.keep(&ask, 5).await, response::SUCCESS);
         assert_eq!(first.known(&ask).await, then, "said that it goes: {takes_leave}");
     }
+}
+
+/// While its group shares the queues out anew, a queue may have two consumers.
+#[tokio::test]
+async fn who_has_not_heard_of_a_reset_does_not_undo_it_when_another_has_taken_it() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (one, other, operator) = (Ask::new(), Ask::new(), Ask::new());
+    let at = cluster.node(0).address.as_str();
+    for _ in 0..10 {
+        operator.send(at, "Orders", "x").await;
+    }
+    let progress = Progress { at, queue: "0" };
+    assert_eq!(progress.pull(&one, 0).await, (response::SUCCESS, 10));
+    assert_eq!(progress.pull(&other, 0).await, (response::SUCCESS, 10));
+    assert_eq!(progress.keep(&other, 9).await, response::SUCCESS);
+
+    let reset = [
+        ("topic", "Orders"),
+        ("group", GROUP),
+        ("timestamp", "0"),
+        ("queueId", "0"),
+        ("offset", "2"),
+        ("isForce", "true"),
+    ];
+    let put = operator.fields(at, request::INVOKE_BROKER_TO_RESET_OFFSET, &reset).await;
+    assert_eq!(put.code, response::SUCCESS);
+    assert_eq!(progress.pull(&one, 10).await, (response::PULL_OFFSET_MOVED, 2));
+    assert_eq!(progress.pull(&one, 2).await, (response::SUCCESS, 10));
+    let taken = async {
+        while progress.known(&operator).await != 3 {
+            assert_eq!(progress.keep(&one, 3).await, response::SUCCESS);
+        }
+    };
+    timeout(LIMIT, taken).await.unwrap();
+
+    assert_eq!(progress.keep(&other, 9).await, response::SYSTEM_BUSY);
+    progress.tell(&other.client, 9);
+    assert_eq!(progress.pull(&other, 10).await, (response::PULL_OFFSET_MOVED, 3));
+    assert_eq!(progress.known(&operator).await, 3);
+    assert_eq!(progress.pull(&one, 9).await, (response::SUCCESS, 10), "it knows");
+    assert_eq!(progress.pull(&other, 3).await, (response::SUCCESS, 10));
+    assert_eq!(progress.keep(&other, 9).await, response::SUCCESS, "it has been told");
+    assert_eq!(progress.known(&operator).await, 9);
+    let late = Ask::new();
+    assert_eq!(progress.pull(&late, 10).await, (response::PULL_OFFSET_MOVED, 9));
+    assert_eq!(progress.keep(&one, 10).await, response::SUCCESS);
+    let later = Ask::new();
+    assert_eq!(progress.keep(&later, 12).await, response::SUCCESS, "the group is past it");
 }
