@@ -138,6 +138,10 @@ async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
 /// Whether an operator has put the group elsewhere and it has not pulled from there yet: no commit counts
 /// then, and one that is gathered now must not come into the log after the group did.
 fn reset_stands(core: &Core, key: &OffsetKey) -> bool {
+    #[cfg(madsim)]
+    if crate::mistake::made(crate::mistake::Mistake::CommitsUndoResets) {
+        return false;
+    }
     core.view.reset(&key.group, &key.topic, key.queue_id).is_some()
 }
 
