@@ -31,3 +31,5 @@ pub mod state;
 #[cfg(not(madsim))]
 pub mod stop;
 pub mod store;
+#[cfg(not(madsim))]
+pub mod watchdog;

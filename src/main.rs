@@ -7,13 +7,14 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use raftmq::broker::BrokerError;
 use raftmq::config::{self, BrokerConfig, ConfigError, Configuration, NamesrvConfig};
 use raftmq::namesrv::{NameServer, NamesrvError};
 use raftmq::stop::StopRequest;
-use raftmq::{admin, bench, quickstart};
+use raftmq::{admin, bench, quickstart, watchdog};
 use tracing_subscriber::EnvFilter;
 
 const EXIT_USAGE: u8 = 64;
@@ -39,8 +40,17 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Starts a name server and a group of three brokers, each a child process of this one.
     Quickstart(quickstart::QuickstartArgs),
+    /// Kills the process that started it when that stands still; brokers run it by themselves.
+    #[command(name = watchdog::SUBCOMMAND, hide = true)]
+    Watchdog(WatchdogArgs),
     /// Prints what a shell needs to complete this program's commands and flags.
     Completion(CompletionArgs),
+}
+
+#[derive(Debug, Args)]
+struct WatchdogArgs {
+    /// How long it may stand still.
+    limit_ms: std::num::NonZeroU64,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +116,9 @@ fn main() -> ExitCode {
         Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
+        Command::Watchdog(arguments) => {
+            watchdog::run(Duration::from_millis(arguments.limit_ms.get()))
+        }
         Command::Completion(arguments) => completion(&arguments),
     }
 }
@@ -193,13 +206,23 @@ fn broker(arguments: &BrokerArgs) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let settings = brokers.into_iter().map(|(_, settings)| settings).collect();
+    let settings: Vec<_> = brokers.into_iter().map(|(_, settings)| settings).collect();
+    watch_over(&settings);
     let owned = arguments.owner.owned;
     let brokers = async move {
         let stop = StopRequest::listen(owned);
         raftmq::broker::run(settings, stop.received()).await
     };
     run(brokers, BrokerError::exit_code)
+}
+
+/// Has this process killed when it stands still, if any of its brokers wants that.
+fn watch_over(settings: &[BrokerConfig]) {
+    let limits = settings.iter().map(|settings| settings.watchdog_timeout_ms);
+    let Some(limit_ms) = limits.filter(|limit_ms| *limit_ms > 0).min() else { return };
+    if let Err(error) = watchdog::start(Duration::from_millis(limit_ms)) {
+        tracing::warn!(%error, "watchdogTimeoutMs: there is no watchdog");
+    }
 }
 
 fn load_brokers(arguments: &BrokerArgs) -> Result<Vec<(String, BrokerConfig)>, ConfigError> {

@@ -1,11 +1,14 @@
 //! The leader stops for a while, as a process does whose machine is suspended: another leads, and
-//! the old one, which at first does not know, acknowledges nothing of its own any more.
+//! the old one, which at first does not know, acknowledges nothing of its own any more. With a watchdog
+//! it is killed.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use support::cluster::Cluster;
@@ -53,6 +56,69 @@ fn a_leader_that_was_paused_acknowledges_nothing_of_its_own_and_follows() {
     for member in [new, old] {
         all.assert_stored(&mut cluster.connect(member), TOPIC, QUEUES);
     }
+}
+
+#[test]
+fn a_leader_that_stands_still_is_killed_by_its_watchdog() {
+    let mut cluster = Cluster::start_with("watchdogTimeoutMs=1000");
+    let (leader, _) = cluster.await_leader(None);
+    let other = (leader + 1) % 3;
+    let mut wire = cluster.connect(leader);
+    wire.create_topic(TOPIC, QUEUES).unwrap();
+
+    // One that is lost has a successor.
+    let process = cluster.process_mut(leader).id();
+    let first = await_watchdog(process, None);
+    signal("KILL", first);
+    let second = await_watchdog(process, Some(first));
+
+    cluster.process_mut(leader).pause();
+    let status = cluster.process_mut(leader).wait();
+    assert_eq!(status.signal(), Some(9), "{status}");
+    await_end(second);
+    // Its connections ended with it.
+    assert!(wire.max_offset(TOPIC, 0).is_err());
+    cluster.await_leader(Some(leader));
+    cluster.restart(leader);
+    cluster.await_equal_logs(LIMIT);
+
+    // One that is told to stop takes it along, although it is told as well.
+    let process = cluster.process_mut(other).id();
+    let watchdog = await_watchdog(process, None);
+    signal("TERM", watchdog);
+    assert_eq!(await_watchdog(process, None), watchdog);
+    cluster.process_mut(other).terminate();
+    assert!(cluster.process_mut(other).wait().success());
+    await_end(watchdog);
+}
+
+/// The process that watches over another one, not this one.
+fn await_watchdog(process: u32, not: Option<u32>) -> u32 {
+    poll::until("there is a watchdog", LIMIT, || {
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
+        let children = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+        let children: Vec<u32> = children
+            .flat_map(|line| {
+                line.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()
+            })
+            .collect();
+        children.into_iter().find(|child| Some(*child) != not)
+    })
+}
+
+fn await_end(process: u32) {
+    poll::until("it has ended", LIMIT, || {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        // Nobody may have asked how it ended.
+        stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+    });
+}
+
+fn signal(name: &str, process: u32) {
+    let process = process.to_string();
+    let status = Command::new("kill").args([&format!("-{name}"), &process]).status();
+    assert!(status.unwrap().success());
 }
 
 /// Bodies by the opaque that their answers will carry.

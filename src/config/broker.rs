@@ -84,6 +84,11 @@ settings! {
             all other members have said how far their logs reach. Where one of them stays away this \
             long it goes on with a majority, and what only the missing one still has is lost. 0: it \
             waits for ever. (Not a key of RocketMQ.)";
+        watchdog_timeout_ms: u64 = "watchdogTimeoutMs", "0", "ms", Between(0, 60_000),
+            "A process that stands still for this long, stopped or starved, is killed by a second, small \
+            process, so that clients notice at once and do not wait for answers until their own timeouts. \
+            For where something starts it again, as systemd does. Of several brokers in a process the \
+            smallest counts; at least 100; 0: never. (Not a key of RocketMQ.)";
         raft_entry_bytes_max: usize = "raftEntryBytesMax", "1048576", "bytes",
             Between(4_096, 64 * MIB),
             "Sends that wait together are written as one log entry of up to this size; a larger \

@@ -19,6 +19,8 @@ const DISK_RATIO_KEYS: [&str; 3] =
 /// first. The largest forced ratio and this stay within the range of the refusal's.
 const REFUSAL_MARGIN_PERCENT: u8 = 4;
 
+/// A shorter silence may be that of a process that only waits for its turn.
+const WATCHDOG_TIMEOUT_MS_MIN: u64 = 100;
 const HOUR_MS: i64 = 3_600_000;
 
 fn given(properties: &Properties, key: &str) -> bool {
@@ -355,6 +357,14 @@ fn check_times(config: &BrokerConfig, properties: &Properties) -> Result<(), Pro
                 config.raft_election_timeout_ms
             ),
             "lower it, or raise raftElectionTimeoutMs",
+        ));
+    }
+    if (1..WATCHDOG_TIMEOUT_MS_MIN).contains(&config.watchdog_timeout_ms) {
+        return Err(contradiction(
+            "watchdogTimeoutMs",
+            config.watchdog_timeout_ms,
+            "a process that only waits for its turn would be killed",
+            "at least 100, or 0 for no watchdog",
         ));
     }
     check_disk_ratios(config, properties)

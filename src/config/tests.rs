@@ -197,6 +197,7 @@ fn mistakes_name_key_value_and_fix() {
             "raftElectionTimeoutMs=100",
             &["raftHeartbeatIntervalMs=100", "raftElectionTimeoutMs=100"],
         ),
+        ("watchdogTimeoutMs=20", &["watchdogTimeoutMs=20", "at least 100"]),
         (
             "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=85",
             &["diskSpaceCleanForciblyRatio=85", "below diskMaxUsedSpaceRatio=95", "must rise"],

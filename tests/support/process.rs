@@ -89,8 +89,9 @@ impl Process {
         self.signal("STOP");
         poll::until("the process is stopped", STOP_LIMIT, || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-            // The name in parentheses may hold anything; the state follows it.
-            stat.rsplit(')').next().unwrap().trim_start().starts_with('T').then_some(())
+            // The name in parentheses may hold anything; the state follows it. A watchdog may have killed it.
+            let state = stat.rsplit(')').next().unwrap().trim_start();
+            state.starts_with(['T', 'Z']).then_some(())
         });
     }
 
