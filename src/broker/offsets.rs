@@ -86,7 +86,10 @@ fn commit_back(
 /// Commits, unless an operator has put the group elsewhere.
 fn take(core: &Arc<Core>, request: Request, key: OffsetKey, offset: i64, began: Instant) {
     if reset_stands(core, &key) {
-        return request.responder.respond(success());
+        // As far as this member knows, which may lead no more.
+        return hand_over(core, request, began, |core, command, _| async move {
+            commit_and_wait(&core, &command).await
+        });
     }
     if has_missed_reset(core, &key, offset, request.connection.id()) {
         let remark = "the group was reset, ask for its offset, or pull, before the next commit";
@@ -119,6 +122,8 @@ async fn commit_and_wait(core: &Core, command: &RemotingCommand) -> Outcome {
     });
     for _ in 0..LATE_TRIES {
         core.commits.settled(Some(&key)).await;
+        // What is answered without being proposed must be so wherever the group is now.
+        core.read_barrier().await?;
         if reset_stands(core, &key) {
             return Ok(success());
         }
