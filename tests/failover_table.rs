@@ -75,7 +75,7 @@ fn strike(
     let end = Instant::now() + ROUND;
     match fault {
         "kill -9" => nodes.process_mut(node).kill(),
-        "SIGSTOP" => nodes.process_mut(node).pause(),
+        "SIGSTOP" => nodes.process_mut(node).send_pause(),
         _ => nodes.process_mut(node).terminate(),
     }
     nodes.await_deposed(node);

@@ -8,12 +8,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
 use std::time::Duration;
 
 use support::cluster::Cluster;
 use support::load::{Acknowledged, Load};
 use support::poll;
+use support::process::signal;
 use support::wire::{SUCCESS, Wire};
 
 const TOPIC: &str = "Paused";
@@ -72,7 +72,7 @@ fn a_leader_that_stands_still_is_killed_by_its_watchdog() {
     signal("KILL", first);
     let second = await_watchdog(process, Some(first));
 
-    cluster.process_mut(leader).pause();
+    cluster.process_mut(leader).send_pause();
     let status = cluster.process_mut(leader).wait();
     assert_eq!(status.signal(), Some(9), "{status}");
     await_end(second);
@@ -113,12 +113,6 @@ fn await_end(process: u32) {
         // Nobody may have asked how it ended.
         stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
     });
-}
-
-fn signal(name: &str, process: u32) {
-    let process = process.to_string();
-    let status = Command::new("kill").args([&format!("-{name}"), &process]).status();
-    assert!(status.unwrap().success());
 }
 
 /// Bodies by the opaque that their answers will carry.

@@ -34,9 +34,7 @@ pub const COMMITS_BACK_MAX: usize = 10_000;
 pub fn commit(core: &Arc<Core>, request: Request) {
     let began = Instant::now();
     if !core.serving() || is_forwarded(&request.command) {
-        return hand_over(core, request, began, |core, command, _| async move {
-            commit_and_wait(&core, &command).await
-        });
+        return take_late(core, request, began);
     }
     let (key, offset) = match parse_commit(core, &request.command) {
         Ok(commit) => commit,
@@ -87,11 +85,9 @@ fn commit_back(
 fn take(core: &Arc<Core>, request: Request, key: OffsetKey, offset: i64, began: Instant) {
     if reset_stands(core, &key) {
         // As far as this member knows, which may lead no more.
-        return hand_over(core, request, began, |core, command, _| async move {
-            commit_and_wait(&core, &command).await
-        });
+        return take_late(core, request, began);
     }
-    if has_missed_reset(core, &key, offset, request.connection.id()) {
+    if missed_reset(core, &key, request.connection.id(), offset).is_some() {
         let remark = "the group was reset, ask for its offset, or pull, before the next commit";
         return refuse(request.responder, &Failure::new(response::SYSTEM_BUSY, remark));
     }
@@ -102,13 +98,18 @@ fn take(core: &Arc<Core>, request: Request, key: OffsetKey, offset: i64, began: 
     let reply: CommitReply = Box::new(move |outcome| match outcome {
         Ok(()) => request.responder.respond(success()),
         Err(Refusal::NotLeader { .. }) => {
-            hand_over(&reply_core, request, began, |core, command, _| async move {
-                commit_and_wait(&core, &command).await
-            });
+            take_late(&reply_core, request, began);
         }
         Err(refusal) => refuse(request.responder, &refusal.into()),
     });
     core.commits.commit(key, offset, Some(reply));
+}
+
+/// Takes a commit where the group is led now, as one that may have waited for long.
+fn take_late(core: &Arc<Core>, request: Request, began: Instant) {
+    hand_over(core, request, began, |core, command, _| async move {
+        commit_and_wait(&core, &command).await
+    });
 }
 
 /// A commit that did not come here straight may have waited, on its way through a member that was paused or
@@ -150,15 +151,14 @@ fn reset_stands(core: &Core, key: &OffsetKey) -> bool {
     core.view.reset(&key.group, &key.topic, key.queue_id).is_some()
 }
 
-/// Whether the group has been put elsewhere and pulled from there, but whoever commits may not know of it.
-fn has_missed_reset(core: &Core, key: &OffsetKey, offset: i64, connection_id: u64) -> bool {
+/// How far a group has come since it was put elsewhere, for one that is at `offset` and may not have heard.
+pub fn missed_reset(core: &Core, key: &OffsetKey, connection_id: u64, offset: i64) -> Option<i64> {
     if core.reset_news.is_empty() {
-        return false;
+        return None;
     }
-    let committed = core.view.offset(&key.group, &key.topic, key.queue_id);
-    committed.is_some_and(|committed| {
-        core.reset_news.has_missed(key, connection_id, offset, committed, Instant::now())
-    })
+    let committed = core.view.offset(&key.group, &key.topic, key.queue_id)?;
+    let now = Instant::now();
+    core.reset_news.has_missed(key, connection_id, offset, committed, now).then_some(committed)
 }
 
 fn parse_commit(core: &Core, command: &RemotingCommand) -> Result<(OffsetKey, i64), Failure> {

@@ -21,7 +21,7 @@ use super::dispatch::{refuse, respond};
 use super::forward::{forward_pull, no_leader};
 use super::group::{FetchLimits, FetchResult, FetchStatus};
 use super::long_polling::{Parked, Reason, Woken};
-use super::offsets::check_queue;
+use super::offsets::{self, check_queue};
 use crate::metrics::traffic::GroupTraffic;
 use crate::protocol::code::response;
 use crate::protocol::heartbeat::{EXPRESSION_TAG, SUBSCRIBE_ALL, SubscriptionData};
@@ -123,13 +123,11 @@ fn missed_reset(core: &Core, checked: &Checked, connection_id: u64) -> Option<i6
         return None;
     }
     let GroupTraffic { group, topic, .. } = &*checked.traffic;
-    let committed = core.view.offset(group, topic, checked.queue_id)?;
     let (group, topic) = (group.to_string(), topic.to_string());
     let key = OffsetKey { group, topic, queue_id: checked.queue_id };
-    let (offset, now) = (checked.offset, Instant::now());
-    let missed = core.reset_news.has_missed(&key, connection_id, offset, committed, now);
+    let committed = offsets::missed_reset(core, &key, connection_id, checked.offset);
     core.reset_news.heard(&key, connection_id);
-    missed.then_some(committed)
+    committed
 }
 
 /// Says that a group pulls from where an operator has put it. Commits that were gathered before go into the

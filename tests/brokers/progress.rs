@@ -57,17 +57,10 @@ async fn one_way_commits_are_seen_by_the_next_question() {
     let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
     ask.send(at, "Orders", "x").await;
     ask.pull(at, "Orders", 0, 0).await;
+    let progress = Progress { at, queue: "0" };
     for offset in 1..20 {
-        let mut commit = RemotingCommand::request(request::UPDATE_CONSUMER_OFFSET)
-            .with_ext("consumerGroup", "consumers")
-            .with_ext("topic", "Orders")
-            .with_ext("queueId", 0)
-            .with_ext("commitOffset", offset);
-        commit.flag = 2;
-        ask.client.invoke_oneway(at, commit);
-        let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
-        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
-        assert_eq!(number(&known, "offset"), offset);
+        progress.tell(&ask.client, offset);
+        assert_eq!(progress.known(&ask).await, offset);
     }
 }
 
@@ -79,17 +72,15 @@ async fn a_commit_that_comes_with_a_pull_takes_no_newer_one_back() {
     let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
     ask.send(at, "Orders", "x").await;
     ask.pull(at, "Orders", 0, 0).await;
-    let queue = [("consumerGroup", "consumers"), ("topic", "Orders"), ("queueId", "0")];
-    let commit = [queue[0], queue[1], queue[2], ("commitOffset", "10")];
-    assert_eq!(ask.fields(at, request::UPDATE_CONSUMER_OFFSET, &commit).await.code, 0);
+    let progress = Progress { at, queue: "0" };
+    assert_eq!(progress.keep(&ask, 10).await, response::SUCCESS);
     for (carried, then) in [("9", 10), ("11", 11)] {
         let mut pull = pull_command("Orders", 0, 0, 0);
         // A subscription, and an offset that is to be committed.
         pull.ext_fields.insert("sysFlag", "5");
         pull.ext_fields.insert("commitOffset", carried);
         assert_eq!(ask.request(at, pull).await.code, 0);
-        let known = ask.fields(at, request::QUERY_CONSUMER_OFFSET, &queue).await;
-        assert_eq!(number(&known, "offset"), then, "a pull carries {carried}");
+        assert_eq!(progress.known(&ask).await, then, "a pull carries {carried}");
     }
 }
 

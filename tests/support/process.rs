@@ -89,10 +89,14 @@ impl Process {
         self.signal("STOP");
         poll::until("the process is stopped", STOP_LIMIT, || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-            // The name in parentheses may hold anything; the state follows it. A watchdog may have killed it.
-            let state = stat.rsplit(')').next().unwrap().trim_start();
-            state.starts_with(['T', 'Z']).then_some(())
+            // The name in parentheses may hold anything; the state follows it.
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T').then_some(())
         });
+    }
+
+    /// SIGSTOP for a process whose watchdog kills it then.
+    pub fn send_pause(&mut self) {
+        self.signal("STOP");
     }
 
     /// SIGCONT.
@@ -101,9 +105,7 @@ impl Process {
     }
 
     fn signal(&mut self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
-        assert!(status.unwrap().success(), "SIG{name} for {}", self.name);
+        signal(name, self.child.id());
     }
 
     /// Waits for the process to end by itself.
@@ -138,6 +140,12 @@ impl Process {
         let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
         format!("--- {}, last lines ---\n{tail}\n", self.name)
     }
+}
+
+/// Sends a signal by its name.
+pub fn signal(name: &str, process: u32) {
+    let status = Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
+    assert!(status.unwrap().success(), "SIG{name} for process {process}");
 }
 
 impl Drop for Process {
