@@ -25,6 +25,10 @@ const SEND_MS: u64 = 3_000;
 /// Far above what is measured on an idle machine: a gate's machine is not.
 const GAP_MS_MAX: u64 = 20_000;
 
+/// The clients remember every message to the end.
+const HEAP_MIB: usize = 256;
+const HEAP_MIB_A_TIME: usize = 32;
+
 type Figures = BTreeMap<String, u64>;
 
 #[test]
@@ -37,7 +41,10 @@ fn producers_and_consumers_hardly_notice_that_a_node_dies() {
     }
     let directory = nodes.directory().join("client");
     std::fs::create_dir(&directory).unwrap();
-    let command = official::java(&home, "FailoverTable", &directory, &nodes.name_servers());
+    let heap_mib = HEAP_MIB + times * HEAP_MIB_A_TIME;
+    let name_servers = nodes.name_servers();
+    let command =
+        official::java_within(heap_mib, &home, "FailoverTable", &directory, &name_servers);
     let mut clients = Process::spawn("Java client", command, &directory.join("table.log"));
     clients.await_line("READY", ANSWER_LIMIT);
 

@@ -27,12 +27,27 @@ pub fn prepared(suite: &str, programs: &[&str]) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
 }
 
+/// What Java may take for a program that remembers little.
+const HEAP_MIB: usize = 256;
+
 /// A program of the Java suite at `home`; what the client leaves behind goes into `directory`.
 pub fn java(home: &Path, program: &str, directory: &Path, name_servers: &str) -> Command {
+    java_within(HEAP_MIB, home, program, directory, name_servers)
+}
+
+/// The same with more memory.
+pub fn java_within(
+    heap_mib: usize,
+    home: &Path,
+    program: &str,
+    directory: &Path,
+    name_servers: &str,
+) -> Command {
     let mut command = Command::new("java");
     command.arg(format!("-Duser.home={}", directory.display())).current_dir(directory);
     let class_path = format!("{0}/official.jar:{0}/lib/*", home.display());
-    command.args(["-Xmx256m", "-cp", &class_path, &format!("org.raftmq.official.{program}")]);
+    command.arg(format!("-Xmx{heap_mib}m"));
+    command.args(["-cp", &class_path, &format!("org.raftmq.official.{program}")]);
     command.arg(name_servers);
     command
 }
