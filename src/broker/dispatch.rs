@@ -83,9 +83,11 @@ impl Duty {
             | request::GET_MIN_OFFSET
             | request::GET_EARLIEST_MSG_STORETIME
             | request::UPDATE_AND_CREATE_TOPIC
+            | request::UPDATE_AND_CREATE_TOPIC_LIST
             | request::DELETE_TOPIC_IN_BROKER
             | request::GET_TOPIC_STATS_INFO
             | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+            | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
             | request::DELETE_SUBSCRIPTIONGROUP
             | request::GET_CONSUME_STATS
             | request::GET_BROKER_CONSUME_STATS
@@ -152,12 +154,16 @@ async fn process(core: &Arc<Core>, command: &RemotingCommand, connection: &Conne
         request::GET_MIN_OFFSET => offsets::min(core, command).await,
         request::GET_EARLIEST_MSG_STORETIME => offsets::earliest_time(core, command).await,
         request::UPDATE_AND_CREATE_TOPIC => topic_admin::update(core, command).await,
+        request::UPDATE_AND_CREATE_TOPIC_LIST => topic_admin::update_all(core, command).await,
         request::DELETE_TOPIC_IN_BROKER => topic_admin::delete(core, command).await,
         request::GET_TOPIC_STATS_INFO => topic_admin::stats(core, command).await,
         request::GET_ALL_TOPIC_CONFIG => topic_admin::all(core),
         request::GET_TOPIC_CONFIG => topic_admin::one(core, command),
         request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => topic_admin::system_topics(core),
         request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => group_admin::update(core, command).await,
+        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+            group_admin::update_all(core, command).await
+        }
         request::DELETE_SUBSCRIPTIONGROUP => group_admin::delete(core, command).await,
         request::GET_CONSUME_STATS => group_admin::consume_stats(core, command).await,
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group_admin::all(core),

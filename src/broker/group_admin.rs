@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::try_join_all;
+
 use super::answer::{Failure, Outcome, success, success_json, success_with};
 use super::attributes;
 use super::core::Core;
 use super::fields::{flag, required};
+use super::topic_admin::LIST_MAX;
 use crate::protocol::body::{
-    ConsumeStats, ConsumeStatsList, GroupList, OffsetWrapper, SubscriptionGroupWrapper,
+    ConsumeStats, ConsumeStatsList, GroupConfigList, GroupList, OffsetWrapper,
+    SubscriptionGroupWrapper,
 };
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::group::SubscriptionGroupConfig;
@@ -17,17 +21,45 @@ use crate::state::Command;
 
 /// Creates a group or changes its settings.
 pub async fn update(core: &Core, command: &RemotingCommand) -> Outcome {
-    let mut config = SubscriptionGroupConfig::decode(&command.body)
+    let config = SubscriptionGroupConfig::decode(&command.body)
         .map_err(|error| Failure::invalid(error.to_string()))?;
+    store(core, &checked(core, config)?).await?;
+    Ok(success())
+}
+
+/// Creates groups or changes their settings. If one of them cannot be, none is; who loses the leadership
+/// meanwhile may have stored some, and storing them again does no harm.
+pub async fn update_all(core: &Core, command: &RemotingCommand) -> Outcome {
+    let list = GroupConfigList::decode(&command.body)
+        .map_err(|error| Failure::invalid(error.to_string()))?;
+    let count = list.group_config_list.len();
+    if count > LIST_MAX {
+        let remark = format!("{count} groups are too many at once, {LIST_MAX} are not");
+        return Err(Failure::invalid(remark));
+    }
+    let configs = list.group_config_list.into_iter().map(|config| checked(core, config));
+    let configs: Vec<_> = configs.collect::<Result<_, Failure>>()?;
+    try_join_all(configs.iter().map(|config| store(core, config))).await?;
+    Ok(success())
+}
+
+/// What is to be stored. Everything replaces what is known; only attributes come as changes.
+fn checked(
+    core: &Core,
+    mut config: SubscriptionGroupConfig,
+) -> Result<SubscriptionGroupConfig, Failure> {
     names::validate_group(&config.group_name)
         .map_err(|error| Failure::invalid(error.to_string()))?;
-    // Everything else replaces what is stored; attributes come as changes.
     let known = core.view.group(&config.group_name);
     let attributes = known.map(|known| known.attributes.clone()).unwrap_or_default();
     config.attributes = attributes::changed_by_pairs(attributes, &config.attributes)?;
-    core.propose(Command::upsert_group(&config)).await?;
+    Ok(config)
+}
+
+async fn store(core: &Core, config: &SubscriptionGroupConfig) -> Result<(), Failure> {
+    core.propose(Command::upsert_group(config)).await?;
     tracing::info!(group = config.group_name, "group settings stored");
-    Ok(success())
+    Ok(())
 }
 
 /// Removes a group, with its offsets if asked.

@@ -3,11 +3,15 @@
 //! Invariant: a change is answered after it is applied and, as far as they answer within a moment,
 //! known to the name servers: whoever created a topic can use it.
 
+use futures_util::future::try_join_all;
+
 use super::answer::{Failure, Outcome, success, success_json, success_with};
-use super::attributes;
+use super::attributes::{self, Attributes};
 use super::core::Core;
 use super::fields::{flag, optional, required, value};
-use crate::protocol::body::{TopicConfigSerializeWrapper, TopicOffset, TopicStatsTable};
+use crate::protocol::body::{
+    TopicConfigList, TopicConfigSerializeWrapper, TopicOffset, TopicStatsTable,
+};
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
@@ -18,13 +22,44 @@ use crate::state::Command;
 
 /// Queues that a topic may have; each costs memory on every member.
 pub const QUEUES_MAX: i32 = 65_536;
+/// Topics, or groups, that one request stores.
+pub const LIST_MAX: usize = 10_000;
 const PERMISSION_MAX: i32 =
     permission::PRIORITY | permission::READ | permission::WRITE | permission::INHERIT;
 
 /// Creates a topic or changes its settings.
 pub async fn update(core: &Core, command: &RemotingCommand) -> Outcome {
     let config = parse(core, command)?;
-    core.propose(Command::upsert_topic(&config)).await?;
+    store(core, &config).await?;
+    core.registrar.register_now().await;
+    Ok(success())
+}
+
+/// Creates topics or changes their settings. If one of them cannot be, none is; who loses the leadership
+/// meanwhile may have stored some, and storing them again does no harm.
+pub async fn update_all(core: &Core, command: &RemotingCommand) -> Outcome {
+    let list = TopicConfigList::decode(&command.body)
+        .map_err(|error| Failure::invalid(error.to_string()))?;
+    let count = list.topic_config_list.len();
+    if count > LIST_MAX {
+        let remark = format!("{count} topics are too many at once, {LIST_MAX} are not");
+        return Err(Failure::invalid(remark));
+    }
+    let mut configs = Vec::with_capacity(count);
+    for mut config in list.topic_config_list {
+        let changes = std::mem::take(&mut config.attributes);
+        config.attributes =
+            attributes::changed_by_pairs(known_attributes(core, &config.topic_name), &changes)?;
+        check(&config)?;
+        configs.push(config);
+    }
+    try_join_all(configs.iter().map(|config| store(core, config))).await?;
+    core.registrar.register_now().await;
+    Ok(success())
+}
+
+async fn store(core: &Core, config: &TopicConfig) -> Result<(), Failure> {
+    core.propose(Command::upsert_topic(config)).await?;
     tracing::info!(
         topic = config.topic_name,
         perm = config.perm,
@@ -32,15 +67,35 @@ pub async fn update(core: &Core, command: &RemotingCommand) -> Outcome {
         write_queues = config.write_queue_nums,
         "topic settings stored"
     );
-    core.registrar.register_now().await;
-    Ok(success())
+    Ok(())
 }
 
 fn parse(core: &Core, command: &RemotingCommand) -> Result<TopicConfig, Failure> {
     let topic = required(command, "topic")?;
-    refuse_system_topic(topic)?;
-    let read_queue_nums: i32 = value(command, "readQueueNums")?;
-    let write_queue_nums: i32 = value(command, "writeQueueNums")?;
+    let filter_type = command.ext_fields.get("topicFilterType");
+    let changes = command.ext_fields.get("attributes").unwrap_or_default();
+    let config = TopicConfig {
+        attributes: attributes::changed_by_text(known_attributes(core, topic), changes)?,
+        order: flag(command, "order").unwrap_or(false),
+        perm: value(command, "perm")?,
+        read_queue_nums: value(command, "readQueueNums")?,
+        write_queue_nums: value(command, "writeQueueNums")?,
+        topic_filter_type: filter_type.and_then(TopicFilterType::from_name).unwrap_or_default(),
+        topic_name: topic.to_owned(),
+        topic_sys_flag: optional(command, "topicSysFlag")?.unwrap_or(0),
+    };
+    check(&config)?;
+    Ok(config)
+}
+
+fn known_attributes(core: &Core, topic: &str) -> Attributes {
+    core.view.topic(topic).map(|known| known.config.attributes.clone()).unwrap_or_default()
+}
+
+/// Whether a topic can be so.
+fn check(config: &TopicConfig) -> Result<(), Failure> {
+    refuse_system_topic(&config.topic_name)?;
+    let (read_queue_nums, write_queue_nums) = (config.read_queue_nums, config.write_queue_nums);
     for (name, queue_nums) in
         [("readQueueNums", read_queue_nums), ("writeQueueNums", write_queue_nums)]
     {
@@ -52,24 +107,11 @@ fn parse(core: &Core, command: &RemotingCommand) -> Result<TopicConfig, Failure>
     if read_queue_nums.max(write_queue_nums) == 0 {
         return Err(Failure::invalid("a topic needs at least one queue"));
     }
-    let perm: i32 = value(command, "perm")?;
+    let perm = config.perm;
     if !(0..=PERMISSION_MAX).contains(&perm) {
         return Err(Failure::invalid(format!("perm cannot be {perm}")));
     }
-    let filter_type = command.ext_fields.get("topicFilterType");
-    let known = core.view.topic(topic);
-    let attributes = known.map(|known| known.config.attributes.clone()).unwrap_or_default();
-    let changes = command.ext_fields.get("attributes").unwrap_or_default();
-    Ok(TopicConfig {
-        attributes: attributes::changed_by_text(attributes, changes)?,
-        order: flag(command, "order").unwrap_or(false),
-        perm,
-        read_queue_nums,
-        write_queue_nums,
-        topic_filter_type: filter_type.and_then(TopicFilterType::from_name).unwrap_or_default(),
-        topic_name: topic.to_owned(),
-        topic_sys_flag: optional(command, "topicSysFlag")?.unwrap_or(0),
-    })
+    Ok(())
 }
 
 fn refuse_system_topic(topic: &str) -> Result<(), Failure> {

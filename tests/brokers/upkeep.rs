@@ -118,3 +118,49 @@ async fn what_is_asked_for_upkeep_is_done_or_refused_by_name() {
     assert_eq!(ask.request(at, change("brokerPermission=6\n")).await.code, 0);
     assert_eq!(ask.send(at, "Watched", "body").await.code, 0);
 }
+
+/// Of a list, all is stored or nothing.
+#[tokio::test]
+async fn topics_and_groups_are_stored_by_the_list() {
+    let cluster = Cluster::start(1, "").await;
+    cluster.leader().await;
+    let (ask, at) = (Ask::new(), cluster.node(0).address.as_str());
+    let topics = |second: &str| {
+        let first = r#"{"topicName":"ListA","readQueueNums":2,"writeQueueNums":3,"perm":6}"#;
+        format!(r#"{{"topicConfigList":[{first},{second}]}}"#)
+    };
+    let groups = |second: &str| {
+        format!(r#"{{"groupConfigList":[{{"groupName":"GroupA","retryMaxTimes":3}},{second}]}}"#)
+    };
+    let bad_topics = [
+        r#"{"topicName":"ListB","readQueueNums":-1,"writeQueueNums":1,"perm":6}"#,
+        r#"{"topicName":"TBW102","readQueueNums":1,"writeQueueNums":1,"perm":6}"#,
+        r#"{"topicName":"ListB","perm":6,"attributes":{"message.type":"FIFO"}}"#,
+    ];
+    let store = async |code: i32, list: String| {
+        let answer = ask.request(at, with_body(code, list)).await;
+        (answer.code, answer.remark.unwrap_or_default())
+    };
+    let known = async |code: i32| {
+        let table = ask.fields(at, code, &[]).await;
+        String::from_utf8_lossy(&table.body).into_owned()
+    };
+    const TOPICS: i32 = request::UPDATE_AND_CREATE_TOPIC_LIST;
+    const GROUPS: i32 = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST;
+    for bad in bad_topics {
+        let (code, remark) = store(TOPICS, topics(bad)).await;
+        assert_eq!(code, response::INVALID_PARAMETER, "{remark}");
+    }
+    let (code, remark) = store(GROUPS, groups(r#"{"groupName":"no good"}"#)).await;
+    assert_eq!(code, response::INVALID_PARAMETER, "{remark}");
+    assert!(!known(request::GET_ALL_TOPIC_CONFIG).await.contains("ListA"));
+    assert!(!known(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG).await.contains("GroupA"));
+
+    let second = r#"{"topicName":"ListB","perm":6,"attributes":{"+message.type":"FIFO"}}"#;
+    assert_eq!(store(TOPICS, topics(second)).await, (0, String::new()));
+    assert_eq!(store(GROUPS, groups(r#"{"groupName":"GroupB"}"#)).await, (0, String::new()));
+    let topics = known(request::GET_ALL_TOPIC_CONFIG).await;
+    assert!(topics.contains(r#""message.type":"FIFO""#) && topics.contains("ListA"), "{topics}");
+    let groups = known(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG).await;
+    assert!(groups.contains("GroupA") && groups.contains("GroupB"), "{groups}");
+}

@@ -110,6 +110,19 @@ impl JsonBody for SubscriptionGroupWrapper {
     const WHAT: &'static str = "table of subscription groups";
 }
 
+/// Body of 225: groups to be stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupConfigList {
+    /// Their settings; attributes are changes.
+    #[serde(deserialize_with = "lenient::null_default")]
+    pub group_config_list: Vec<SubscriptionGroupConfig>,
+}
+
+impl JsonBody for GroupConfigList {
+    const WHAT: &'static str = "list of subscription groups";
+}
+
 /// A producer as the table of all of them shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -42,6 +42,19 @@ impl JsonBody for TopicConfigSerializeWrapper {
     const WHAT: &'static str = "table of topics";
 }
 
+/// Body of 18: topics to be stored.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicConfigList {
+    /// Their settings; attributes are changes.
+    #[serde(deserialize_with = "lenient::null_default")]
+    pub topic_config_list: Vec<TopicConfig>,
+}
+
+impl JsonBody for TopicConfigList {
+    const WHAT: &'static str = "list of topics";
+}
+
 /// Body of 103.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
