@@ -11,6 +11,7 @@ use super::stats::{Mornings, message_rates};
 use crate::protocol::body::{KvTable, RaftPeer, RaftStatus};
 use crate::protocol::fastjson::JsonBody;
 use crate::protocol::names;
+use crate::protocol::route::MASTER_ID;
 use crate::remoting::RemotingCommand;
 
 /// What the tools show as the broker's version: the RocketMQ release whose protocol it speaks.
@@ -24,12 +25,33 @@ pub fn config(core: &Core) -> Outcome {
             *value = now;
         }
     }
-    let text = crate::config::effective(&values, false);
+    let mut text = crate::config::effective(&values, false);
+    for (key, value) in facts(core) {
+        text.push_str(&format!("{key}={value}\n"));
+    }
     let version = core.view.topics_version().encode();
     let version_text = String::from_utf8_lossy(&version).into_owned();
     let mut answer = success_with(text);
     answer.ext_fields.insert("version", version_text);
     Ok(answer)
+}
+
+/// What nobody configures here, but RocketMQ's tools look for among a broker's settings; `exportConfigs`
+/// fails where one is missing.
+fn facts(core: &Core) -> [(&'static str, String); 8] {
+    let leads = core.serving();
+    let traces = core.view.topic(names::TRACE_TOPIC).is_some();
+    let broker_id = if leads { MASTER_ID } else { core.config.follower_broker_id() };
+    [
+        ("brokerId", broker_id.to_string()),
+        ("brokerRole", if leads { "SYNC_MASTER" } else { "SLAVE" }.to_owned()),
+        ("filterServerNums", "0".to_owned()),
+        ("msgTraceTopicName", names::TRACE_TOPIC.to_owned()),
+        ("slaveReadEnable", "false".to_owned()),
+        ("traceOn", traces.to_string()),
+        ("traceTopicEnable", traces.to_string()),
+        ("useTLS", "false".to_owned()),
+    ]
 }
 
 /// This member's view of its group.

@@ -253,6 +253,9 @@ pub const MEMBER_KEYS: &[&str] = &[
     "storePathRootDir",
 ];
 
+/// What a broker tells among its settings and nobody sets: it changes with the leader.
+pub const ROLE_FACTS: &[&str] = &["brokerId", "brokerRole"];
+
 impl BrokerConfig {
     /// Reads `properties` and checks the rules between keys.
     pub fn from_properties(

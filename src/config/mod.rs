@@ -24,7 +24,7 @@ mod reference;
 mod setting;
 mod table;
 
-pub use broker::{BrokerConfig, IMPORTANT_KEYS, MEMBER_KEYS};
+pub use broker::{BrokerConfig, IMPORTANT_KEYS, MEMBER_KEYS, ROLE_FACTS};
 pub use budget::MemoryShares;
 pub use delay_levels::DelayLevels;
 pub use environment::Environment;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broker, Facts, Said};
-use crate::config::MEMBER_KEYS;
+use crate::config::{MEMBER_KEYS, ROLE_FACTS};
 
 /// A member this many entries behind is not about to have them in a moment.
 const LAG_ENTRIES: u64 = 10_000;
@@ -241,7 +241,10 @@ impl<'a> Group<'a> {
     fn configurations(&self, findings: &mut Vec<Finding>) {
         let keys: BTreeSet<&String> =
             self.said.values().flat_map(|(_, said)| said.config.keys()).collect();
-        for key in keys.into_iter().filter(|key| !MEMBER_KEYS.contains(&key.as_str())) {
+        let own = |key: &&String| {
+            MEMBER_KEYS.contains(&key.as_str()) || ROLE_FACTS.contains(&key.as_str())
+        };
+        for key in keys.into_iter().filter(|key| !own(key)) {
             let mut members: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for (member, (_, said)) in &self.said {
                 let value = said.config.get(key).map_or("", String::as_str);
