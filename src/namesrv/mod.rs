@@ -2,10 +2,12 @@
 //!
 //! Brokers register with every name server, clients ask any one; name servers do not talk to each
 //! other and keep only the operators' key-value settings. `route_table` is the state, `service` the
-//! requests, `server` the socket; only the last knows a clock, a file or a connection.
+//! requests, `server` the socket; only the last knows a clock, a file or a connection. What operators ask
+//! of a controller, `controller` asks the brokers.
 //!
 //! Invariant: for a broker name, the highest Raft term owns id 0.
 
+mod controller;
 mod kv;
 mod operator;
 mod queries;

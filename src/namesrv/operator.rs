@@ -74,8 +74,10 @@ impl Service {
                 self.table.register_topic(&topic, route.queue_datas);
                 Ok(success())
             }
-            request::UPDATE_NAMESRV_CONFIG => self.update_config(command),
-            request::GET_NAMESRV_CONFIG => {
+            request::UPDATE_NAMESRV_CONFIG | request::UPDATE_CONTROLLER_CONFIG => {
+                self.update_config(command)
+            }
+            request::GET_NAMESRV_CONFIG | request::GET_CONTROLLER_CONFIG => {
                 Ok(with_body(effective(&self.config.effective(), false).into_bytes()))
             }
             code => Err(Refusal::new(

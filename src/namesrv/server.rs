@@ -15,11 +15,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
 
 use crate::config::{NamesrvConfig, replace_line};
-use crate::protocol::code::response;
+use crate::protocol::code::{request, response};
 use crate::remoting::{
-    Connection, RemotingCommand, RemotingServer, Request, RequestHandler, ServerOptions,
+    ClientOptions, Connection, RemotingClient, RemotingCommand, RemotingServer, Request,
+    RequestHandler, ServerOptions,
 };
 
+use super::controller;
 use super::kv::{KvConfig, KvError, replace_file};
 use super::service::{Answer, Keep, Service};
 
@@ -77,6 +79,7 @@ impl NameServer {
             started: Instant::now(),
             disk,
             config_file,
+            brokers: RemotingClient::new(ClientOptions::default(), None),
         });
         let scan = tokio::spawn(scan(Arc::downgrade(&shared), period)).abort_handle();
         let server = RemotingServer::bind(address, shared, options).await;
@@ -121,9 +124,25 @@ struct Shared<D> {
     started: Instant,
     disk: D,
     config_file: Option<PathBuf>,
+    /// Only for what operators ask of a controller; no connection is open before.
+    brokers: RemotingClient,
 }
 
 impl<D: Disk> Shared<D> {
+    /// Answers what only brokers know.
+    fn handle_as_controller(&self, request: Request) {
+        let question = self.service.lock().question(&request.command);
+        let question = match question {
+            Ok(question) => question,
+            Err(refusal) => return request.responder.respond(refusal.into_response()),
+        };
+        let brokers = self.brokers.clone();
+        // Operators' questions are rare: one task each is fine.
+        tokio::spawn(async move {
+            request.responder.respond(controller::ask(&brokers, question).await);
+        });
+    }
+
     fn now_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -162,6 +181,14 @@ fn rewrite<D: Disk>(disk: &D, path: &Path, lines: &[(String, String)]) -> std::i
 
 impl<D: Disk> RequestHandler for Shared<D> {
     fn handle(&self, request: Request) {
+        let code = request.command.code;
+        if code == request::CONTROLLER_GET_METADATA_INFO {
+            let metadata = controller::metadata(request.connection.local_addr());
+            return request.responder.respond(metadata);
+        }
+        if controller::is_for_brokers(code) {
+            return self.handle_as_controller(request);
+        }
         let mut service = self.service.lock();
         let Answer { response, keep } =
             service.answer(self.now_ms(), request.connection.id(), &request.command);

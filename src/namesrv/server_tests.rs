@@ -304,3 +304,46 @@ async fn a_damaged_settings_file_is_named() {
     let message = NameServer::start(config, None).await.err().unwrap().to_string();
     assert!(message.contains("broken.json") && message.contains("move it away"), "{message}");
 }
+
+#[tokio::test]
+async fn a_name_server_is_a_controller_that_leads() {
+    let ns = start("").await;
+    let tool = client();
+    let metadata = RemotingCommand::request(request::CONTROLLER_GET_METADATA_INFO);
+    let found = ask(&tool, &ns.addr, metadata).await;
+    assert_eq!(found.ext_fields.get("controllerLeaderAddress"), Some(&*ns.addr));
+    assert_eq!(found.ext_fields.get("isLeader"), Some("true"));
+    let config = ask(&tool, &ns.addr, RemotingCommand::request(request::GET_CONTROLLER_CONFIG));
+    assert!(std::str::from_utf8(&config.await.body).unwrap().contains("listenPort="));
+}
+
+#[tokio::test]
+async fn groups_without_a_leader_are_told_as_such() {
+    let ns = start("").await;
+    let (broker, tool) = (client(), client());
+    // Nobody listens there.
+    ask(&broker, &ns.addr, registration("127.0.0.1:1", 2, 3, &["T"])).await;
+    let state = |names: &'static str| {
+        RemotingCommand::request(request::CONTROLLER_GET_SYNC_STATE_DATA).with_body(names)
+    };
+    let found = ask(&tool, &ns.addr, state(r#"["b","nobody"]"#)).await;
+    assert_eq!(
+        std::str::from_utf8(&found.body).unwrap(),
+        r#"{"replicasInfoTable":{"b":{"inSyncReplicas":[],"masterEpoch":0,"notInSyncReplicas":[{"alive":true,"brokerAddress":"127.0.0.1:1","brokerId":2,"brokerName":"b"}],"syncStateSetEpoch":0}}}"#
+    );
+    assert_eq!(ask(&tool, &ns.addr, state("b")).await.code, response::SYSTEM_ERROR);
+    let elect = |name: &str| {
+        RemotingCommand::request(request::CONTROLLER_ELECT_MASTER)
+            .with_ext("brokerName", name)
+            .with_ext("brokerId", 2)
+            .with_ext("designateElect", true)
+    };
+    for (name, code) in [
+        ("b", response::CONTROLLER_MASTER_NOT_AVAILABLE),
+        ("nobody", response::CONTROLLER_BROKER_METADATA_NOT_EXIST),
+    ] {
+        let refused = ask(&tool, &ns.addr, elect(name)).await;
+        assert_eq!(refused.code, code, "{refused:?}");
+        assert!(refused.remark.unwrap().contains(name));
+    }
+}

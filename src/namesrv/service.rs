@@ -38,7 +38,7 @@ impl Refusal {
         Refusal::Coded { code, remark: remark.into() }
     }
 
-    fn into_response(self) -> RemotingCommand {
+    pub(super) fn into_response(self) -> RemotingCommand {
         let code = match &self {
             Refusal::Coded { code, .. } => *code,
             _ => response::SYSTEM_ERROR,

@@ -116,7 +116,13 @@ pub mod request {
         GET_BROKER_MEMBER_GROUP = 901,
         BROKER_HEARTBEAT = 904,
         GET_BROKER_HA_STATUS = 907,
+        /// Operators have a controller hand a group's leadership over; here a name server passes it on.
+        CONTROLLER_ELECT_MASTER = 1002,
+        CONTROLLER_GET_METADATA_INFO = 1005,
+        CONTROLLER_GET_SYNC_STATE_DATA = 1006,
         GET_BROKER_EPOCH_CACHE = 1007,
+        UPDATE_CONTROLLER_CONFIG = 1009,
+        GET_CONTROLLER_CONFIG = 1010,
         /// Ours: a member tells its role, term, leader and progress. No fields; the answer's body is
         /// [`crate::protocol::body::RaftStatus`] as JSON. Every member answers for itself.
         RAFT_STATUS = 9001,
@@ -180,6 +186,11 @@ pub mod response {
         NOT_LEADER_FOR_QUEUE = 501,
         ILLEGAL_OPERATION = 604,
         GO_AWAY = 1500,
+        CONTROLLER_MASTER_NOT_AVAILABLE = 2004,
+        CONTROLLER_BROKER_METADATA_NOT_EXIST = 2008,
+        CONTROLLER_MASTER_STILL_EXIST = 2011,
+        CONTROLLER_ELECT_MASTER_FAILED = 2012,
+        CONTROLLER_BROKER_ID_INVALID = 2014,
     }
 }
 
