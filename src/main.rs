@@ -134,13 +134,20 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
     let name = arguments.first().and_then(|path| Path::new(path).file_stem());
     let subcommand = match name.and_then(|name| name.to_str()) {
-        Some("mqnamesrv") => "namesrv",
-        Some("mqbroker") => "broker",
-        Some("mqadmin") => "admin",
-        _ => return arguments,
+        Some("mqnamesrv") => Some("namesrv"),
+        Some("mqbroker") => Some("broker"),
+        Some("mqadmin") => Some("admin"),
+        _ => None,
     };
-    arguments[0] = "raftmq".into();
-    arguments.insert(1, subcommand.into());
+    if let Some(subcommand) = subcommand {
+        arguments[0] = "raftmq".into();
+        arguments.insert(1, subcommand.into());
+    }
+    if arguments.get(2).is_some_and(|command| command == "electMaster") {
+        // Short flags have one letter here.
+        let flags = arguments.iter_mut().filter(|word| *word == admin::BROKER_NAME_FLAG);
+        flags.for_each(|flag| *flag = admin::BROKER_NAME_LONG_FLAG.into());
+    }
     arguments
 }
 
@@ -314,6 +321,18 @@ mod tests {
         let parsed = parse("mqnamesrv -c n.conf -p").unwrap();
         assert!(matches!(parsed.command, Command::Namesrv(NamesrvArgs { print: true, .. })));
         assert!(matches!(parse("mqadmin clusterList -n h:1").unwrap().command, Command::Admin(_)));
+        for words in [
+            "raftmq admin electMaster -a h:1 -b 2 -bn b -c c",
+            "mqadmin electMaster -bn b -b 2 -c c -a h:1",
+        ] {
+            let Command::Admin(arguments) = parse(words).unwrap().command else {
+                panic!("{words}")
+            };
+            let admin::AdminCommand::ElectMaster(elect) = arguments.command else {
+                panic!("{words}")
+            };
+            assert_eq!((elect.broker_name.as_str(), elect.broker_id), ("b", 2));
+        }
         assert!(matches!(parse("raftmq quickstart").unwrap().command, Command::Quickstart(_)));
         assert!(parse("raftmq").is_err());
     }

@@ -278,3 +278,72 @@ async fn who_is_connected_is_shown() {
     assert!(refused(&cluster, &gone).contains("no member that is connected"));
     assert!(refused(&cluster, &consumers).contains("no member that is connected"));
 }
+
+/// What mqadmin cannot be compared in: it never ends, or takes one message off, or writes nothing.
+#[test]
+fn sends_are_timed_and_messages_counted() {
+    let cluster = start();
+    let timed = cluster.admin(&["clusterRT", "-a", "5", "-s", "16"]);
+    let of_group = timed.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(
+        (&of_group[..2], &of_group[3..]),
+        (&["RaftCluster", BROKER_NAME][..], &["5", "0"][..])
+    );
+    let log = cluster.admin(&["clusterRT", "-a", "2", "-p", "true", "-m", "room"]);
+    assert!(log.contains(&format!("|room|RaftCluster|{BROKER_NAME}|")), "{log}");
+    let shown = json(&cluster, "-o", &["clusterRT", "-a", "2", "-c", "RaftCluster"]);
+    assert_eq!(shown[0]["successCount"], 2);
+    assert!(refused(&cluster, &["clusterRT", "-c", "NoSuchCluster"]).contains("NoSuchCluster"));
+    let shown = json(&cluster, "-o", &["sendMsgStatus", "-b", BROKER_NAME, "-c", "2"]);
+    assert_eq!(shown.as_array().unwrap().len(), 2);
+
+    for number in 0..5 {
+        send(&cluster, "1", &format!("body {number}"));
+    }
+    let consume = |words: &[&str]| {
+        let printed = cluster.admin(&[&["consumeMessage", "-t", TOPIC], words].concat());
+        printed
+            .lines()
+            .filter(|line| line.starts_with("MSGID: "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(consume(&[]).len(), 5);
+    assert_eq!(consume(&["-c", "3"]).len(), 3);
+    let of_queue = consume(&["-b", BROKER_NAME, "-i", "1", "-o", "3"]);
+    assert_eq!(of_queue.len(), 2);
+    assert!(of_queue[0].ends_with("BODY: body 3"), "{of_queue:?}");
+    assert!(consume(&["-s", "now"]).is_empty() && consume(&["-e", "1"]).is_empty());
+    refused(&cluster, &["consumeMessage", "-t", TOPIC, "-b", BROKER_NAME, "-i", "9"]);
+}
+
+#[test]
+fn what_one_cluster_exports_another_takes_in() {
+    let (from, to) = (start(), Cluster::start());
+    let attributes = ["updateTopic", "-c", "RaftCluster", "-t", "Fifo", "-a", "+message.type=FIFO"];
+    from.admin(&attributes);
+    from.admin(&["updateSubGroup", "-c", "RaftCluster", "-g", GROUP, "-r", "3"]);
+    let directory = from.directory().join("export");
+    let export = ["exportMetadata", "-c", "RaftCluster", "-f", directory.to_str().unwrap()];
+    from.admin(&export);
+    let exported = std::fs::read_to_string(directory.join("metadata.json")).unwrap();
+    let exported: Value = serde_json::from_str(&exported).unwrap();
+    let metadata = directory.join("metadata.json");
+    for command in ["updateTopicList", "updateSubGroupList"] {
+        to.admin(&[command, "-c", "RaftCluster", "-f", metadata.to_str().unwrap()]);
+    }
+    let place = to.directory().join("export");
+    let address = to.address(to.leader().unwrap()).to_string();
+    to.admin(&["exportMetadata", "-b", &address, "-f", place.to_str().unwrap()]);
+    let taken = std::fs::read_to_string(place.join("metadata.json")).unwrap();
+    let taken: Value = serde_json::from_str(&taken).unwrap();
+    assert_eq!(taken["topicConfigTable"], exported["topicConfigTable"]);
+    assert_eq!(taken["topicConfigTable"]["Fifo"]["attributes"]["message.type"], "FIFO");
+    assert_eq!(taken["subscriptionGroupTable"][GROUP]["retryMaxTimes"], 3);
+    let no_list = ["updateTopicList", "-b", &address, "-f", "/no/such/file"];
+    assert!(refused(&to, &no_list).contains("/no/such/file"));
+    let broken = place.join("broken.json");
+    std::fs::write(&broken, "{}").unwrap();
+    let broken = ["updateTopicList", "-b", &address, "-f", broken.to_str().unwrap()];
+    assert!(refused(&to, &broken).contains("no list"));
+}

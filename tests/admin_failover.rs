@@ -61,7 +61,7 @@ async fn no_command_hangs_while_a_node_is_dead_or_paused() {
     await_groups(&nodes);
     let mut mqadmin = mqadmin(&nodes);
     let victim = nodes.leader_addresses()[0].clone();
-    let commands = commands(&victim, &id);
+    let commands = commands(&name_servers, &victim, &id);
     let mut ours: Vec<Row> =
         commands.into_iter().map(|words| Row { words, took: vec![] }).collect();
     let mut theirs: Vec<Row> = mqadmin.iter().flat_map(|_| copy(&ours)).collect();
@@ -120,7 +120,7 @@ fn await_groups(nodes: &Nodes) {
 }
 
 /// The commands that only read; `victim` is a broker of the node that is struck.
-fn commands(victim: &str, id: &str) -> Vec<Vec<String>> {
+fn commands(name_servers: &str, victim: &str, id: &str) -> Vec<Vec<String>> {
     let lines = format!(
         "topicRoute -t {TOPIC}\n\
          topicStatus -t {TOPIC}\n\
@@ -144,6 +144,15 @@ fn commands(victim: &str, id: &str) -> Vec<Vec<String>> {
          haStatus -b {victim}\n\
          haStatus -c RaftCluster\n\
          getNamesrvConfig\n\
+         getControllerMetaData -a {name_servers}\n\
+         getSyncStateSet -c RaftCluster -a {name_servers}\n\
+         getBrokerEpoch -c RaftCluster\n\
+         getConsumerConfig -g ReadGroup0\n\
+         producer -b {victim}\n\
+         queryCq -t {TOPIC} -q 0 -i 0 -b {victim}\n\
+         updateOrderConf -t {TOPIC} -m get\n\
+         allocateMQ -t {TOPIC} -i one,two\n\
+         consumeMessage -t {TOPIC}\n\
          queryMsgById -t {TOPIC} -i {id}\n\
          queryMsgByUniqueKey -t {TOPIC} -i {id}\n\
          queryMsgByKey -t {TOPIC} -k key\n\

@@ -1,11 +1,13 @@
 //! Command line of `raftmq admin`: command names and flags are those of RocketMQ's mqadmin.
 
+mod controller;
 mod messages;
 mod operate;
 mod settings;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
+pub use controller::*;
 pub use messages::*;
 pub use operate::*;
 use settings::changes;
@@ -144,6 +146,54 @@ pub enum AdminCommand {
     /// When a message was sent and consumed, as far as the clients wrote it down.
     #[command(alias = "QueryMsgTraceById")]
     QueryMsgTraceById(QueryMsgTraceByIdArgs),
+    /// Who leads each group and who follows closely; a name server is asked as a controller.
+    GetSyncStateSet(SyncStateSetArgs),
+    /// Has a member lead its group; a name server is asked as a controller.
+    ElectMaster(ElectMasterArgs),
+    /// Where the controller is.
+    GetControllerMetaData(ControllerArgs),
+    /// Settings in force of a controller, which is a name server.
+    GetControllerConfig(ControllersArgs),
+    /// Changes a setting of a controller, which is a name server.
+    UpdateControllerConfig(UpdateControllerArgs),
+    /// The terms in the logs of a group's members.
+    GetBrokerEpoch(BrokerEpochArgs),
+    /// How long sends to each queue of a topic take.
+    #[command(name = "checkMsgSendRT")]
+    CheckMsgSendRt(CheckMsgSendRtArgs),
+    /// How long sends to each broker group take.
+    #[command(name = "clusterRT")]
+    ClusterRt(ClusterRtArgs),
+    /// How long sends to one broker group take, one by one.
+    SendMsgStatus(SendMsgStatusArgs),
+    /// Some messages of a topic or of a queue.
+    ConsumeMessage(ConsumeMessageArgs),
+    /// What name servers keep of an ordered topic: how many queues each group has of it.
+    UpdateOrderConf(OrderConfArgs),
+    /// Which member of a group would get which queues of a topic.
+    #[command(name = "allocateMQ")]
+    AllocateMq(AllocateMqArgs),
+    /// Settings of a consumer group.
+    GetConsumerConfig(ConsumerConfigArgs),
+    /// Producers of a broker, group by group.
+    Producer(ProducerArgs),
+    /// Entries of a queue as they are stored.
+    QueryCq(QueryCqArgs),
+    /// Has brokers clean up queues whose messages are gone.
+    #[command(name = "cleanExpiredCQ")]
+    CleanExpiredCq(UpkeepArgs),
+    /// Has brokers clean up queues whose topic is gone.
+    CleanUnusedTopic(UpkeepArgs),
+    /// Has brokers give up expired messages now.
+    DeleteExpiredCommitLog(UpkeepArgs),
+    /// Creates or changes the topics that a file lists.
+    UpdateTopicList(ListFileArgs),
+    /// Creates or changes the consumer groups that a file lists.
+    UpdateSubGroupList(ListFileArgs),
+    /// Writes topics and groups to a file.
+    ExportMetadata(ExportMetadataArgs),
+    /// Writes the settings of a cluster's brokers to a file.
+    ExportConfigs(ExportConfigsArgs),
     /// Members of a broker's Raft group: role, term, commit and lag.
     RaftStatus(RaftStatusArgs),
     /// Hands a Raft group's leadership to another member.
@@ -159,6 +209,31 @@ impl AdminCommand {
     pub(super) fn somebody(&self) -> Option<String> {
         use AdminCommand as C;
         let (name_servers, broker) = match self {
+            C::ElectMaster(a) => return Some(a.controller.clone()),
+            C::GetSyncStateSet(a) => {
+                return a.common.namesrv.clone().or_else(|| Some(a.controller.clone()));
+            }
+            C::GetControllerMetaData(a) => return Some(a.controller.clone()),
+            C::GetControllerConfig(a) => return Some(a.controllers.clone()),
+            C::UpdateControllerConfig(a) => return Some(a.controllers.clone()),
+            C::Producer(a) => return a.common.namesrv.clone().or_else(|| Some(a.broker.clone())),
+            C::CleanExpiredCq(a) | C::CleanUnusedTopic(a) | C::DeleteExpiredCommitLog(a) => {
+                (&a.common.namesrv, &a.broker)
+            }
+            C::UpdateTopicList(a) | C::UpdateSubGroupList(a) => {
+                (&a.common.namesrv, &a.place.broker)
+            }
+            C::ExportMetadata(a) => (&a.common.namesrv, &a.place.broker),
+            C::QueryCq(a) => (&a.common.namesrv, &a.broker),
+            C::GetBrokerEpoch(a) => (&a.common.namesrv, &None),
+            C::CheckMsgSendRt(a) => (&a.common.namesrv, &None),
+            C::ClusterRt(a) => (&a.common.namesrv, &None),
+            C::SendMsgStatus(a) => (&a.common.namesrv, &None),
+            C::ConsumeMessage(a) => (&a.common.namesrv, &None),
+            C::UpdateOrderConf(a) => (&a.common.namesrv, &None),
+            C::AllocateMq(a) => (&a.common.namesrv, &None),
+            C::GetConsumerConfig(a) => (&a.common.namesrv, &None),
+            C::ExportConfigs(a) => (&a.common.namesrv, &None),
             C::UpdateTopic(a) => (&a.common.namesrv, &a.broker),
             C::RaftStatus(a) => (&a.common.namesrv, &a.broker),
             C::TransferLeader(a) => (&a.common.namesrv, &a.broker),

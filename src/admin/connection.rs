@@ -1,13 +1,13 @@
-//! `consumerConnection` and `producerConnection`: who is connected.
+//! `consumerConnection`, `producerConnection` and `producer`: who is connected.
 
 use serde_json::json;
 
-use super::arguments::{ConsumerConnectionArgs, ProducerConnectionArgs};
+use super::arguments::{ConsumerConnectionArgs, ProducerArgs, ProducerConnectionArgs};
 use super::table::{Column, left, render};
 use super::topic::route_if_any;
 use super::{AdminError, print};
 use crate::client::{Admin, ClientError};
-use crate::protocol::body::{ClientConnection, ConsumerConnection};
+use crate::protocol::body::{ClientConnection, ConsumerConnection, ProducerInfo};
 use crate::protocol::code::response;
 use crate::protocol::{names, version};
 
@@ -109,6 +109,25 @@ pub(super) async fn producers(
         )
     };
     print(&arguments.common, || found.iter().enumerate().map(line).collect(), || json!(found))
+}
+
+pub(super) async fn all_producers(
+    admin: &Admin,
+    arguments: &ProducerArgs,
+) -> Result<(), AdminError> {
+    let table = admin.all_producers(&arguments.broker).await?.data;
+    let of_group = |(group, producers): (&String, &Vec<ProducerInfo>)| -> String {
+        let line = |producer: &ProducerInfo| {
+            let ProducerInfo { client_id, remote_ip, language, version, last_update_timestamp } =
+                producer;
+            format!(
+                "producer group ({group}) instance : clientId={client_id},remoteIP={remote_ip}, \
+                 language={language}, version={version}, lastUpdateTimestamp={last_update_timestamp}\n"
+            )
+        };
+        producers.iter().map(line).collect()
+    };
+    print(&arguments.common, || table.iter().map(of_group).collect(), || json!(table))
 }
 
 /// The brokers to ask about a group: the one that was named, or the leaders of what it retries.

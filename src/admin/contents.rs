@@ -10,7 +10,7 @@ use super::arguments::{OutputFormat, PrintMsgArgs, PrintMsgByQueueArgs, ReadArgs
 use super::message;
 use super::offsets::moment;
 use super::{AdminError, print};
-use crate::client::{Admin, StoredMessage, Stretch, StretchStatus};
+use crate::client::{Admin, STRETCH_MESSAGES, StoredMessage, Stretch, StretchStatus};
 use crate::protocol::queue::MessageQueue;
 
 const LINE_CHARACTERS: usize = 56;
@@ -117,7 +117,8 @@ impl Span<'_> {
         if self.offset >= self.end {
             return Ok(None);
         }
-        let stretch = self.admin.stretch(self.queue, self.offset, self.tags).await?;
+        let stretch =
+            self.admin.stretch(self.queue, self.offset, self.tags, STRETCH_MESSAGES).await?;
         self.offset = match stretch.status {
             StretchStatus::Found | StretchStatus::NoMatchedMsg => stretch.next_offset,
             StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal => self.end,
@@ -148,7 +149,7 @@ pub(super) fn name_of(queue: &MessageQueue) -> String {
 }
 
 /// As Java writes a message.
-fn line(stored: &StoredMessage, with_body: bool) -> String {
+pub(super) fn line(stored: &StoredMessage, with_body: bool) -> String {
     let message = &stored.message;
     let pairs = message.properties().map(|(name, value)| format!("{name}={value}"));
     let bytes = message.body.iter().map(|byte| byte.cast_signed().to_string());

@@ -3,20 +3,28 @@
 //! Invariant: a command that could not do all it was asked exits with 1 and says on standard error
 //! what is missing; standard output holds only the answer.
 
+mod allocate;
 mod arguments;
 mod behind;
 mod cluster;
 mod connection;
+mod consume;
 mod consumer;
 mod contents;
+mod controller;
 mod direct;
 mod doctor;
+mod export;
 mod group;
+mod group_settings;
 mod ha;
+mod lists;
 mod message;
 mod namesrv;
 mod offsets;
 mod permission;
+mod probe;
+mod queue_units;
 mod raft;
 mod resend;
 mod retry_policy;
@@ -25,19 +33,21 @@ mod send;
 mod settings;
 mod stats;
 mod table;
+mod terms;
 mod topic;
 mod topic_settings;
 mod trace;
 mod track;
+mod upkeep;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub use arguments::{AdminArgs, AdminCommand};
+pub use arguments::{AdminArgs, AdminCommand, BROKER_NAME_FLAG, BROKER_NAME_LONG_FLAG};
 use arguments::{CommonArgs, OutputFormat};
 
 use crate::calendar;
-use crate::client::{Admin, Client, ClientError, ClientOptions, WritePermission};
+use crate::client::{Admin, Client, ClientError, ClientOptions, Upkeep, WritePermission};
 
 /// For what does not answer, in all: no command hangs over 5 s because brokers are paused.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +71,14 @@ enum AdminError {
     NotAMember(String),
     #[error("broker name {0} is not registered at the NameServer")]
     NoBrokerName(String),
+    #[error("topic {topic} has no such queue for consumers on {broker_name:?}")]
+    NoQueue { topic: String, broker_name: String },
+    #[error("the name servers keep nothing of ordered topic {0}")]
+    NoOrder(String),
+    #[error("file {file}: {source}")]
+    File { file: String, source: std::io::Error },
+    #[error("file {file} is no list of what it should be: {source}")]
+    List { file: String, source: serde_json::Error },
     #[error("group {0} has no member that is connected")]
     NoMembers(String),
     #[error("{0} is no push consumer: only one with a listener can be told to consume")]
@@ -145,6 +163,28 @@ async fn dispatch(arguments: AdminArgs) -> Result<(), AdminError> {
         C::QueryMsgByUniqueKey(a) => message::query_by_unique_key(admin, a).await,
         C::QueryMsgByOffset(a) => message::query_by_offset(admin, a).await,
         C::QueryMsgTraceById(a) => trace::query(admin, a).await,
+        C::GetSyncStateSet(a) => controller::sync_state(admin, a).await,
+        C::ElectMaster(a) => controller::elect(admin, a).await,
+        C::GetControllerMetaData(a) => controller::metadata(admin, a).await,
+        C::GetControllerConfig(a) => controller::config(admin, a).await,
+        C::UpdateControllerConfig(a) => controller::update(admin, a).await,
+        C::GetBrokerEpoch(a) => terms::of_brokers(admin, a).await,
+        C::CheckMsgSendRt(a) => probe::of_topic(admin, a).await,
+        C::ClusterRt(a) => probe::of_clusters(admin, a).await,
+        C::SendMsgStatus(a) => probe::of_group(admin, a).await,
+        C::ConsumeMessage(a) => consume::some(admin, a).await,
+        C::UpdateOrderConf(a) => namesrv::order(admin, a).await,
+        C::AllocateMq(a) => allocate::queues(admin, a).await,
+        C::GetConsumerConfig(a) => group_settings::show(admin, a).await,
+        C::Producer(a) => connection::all_producers(admin, a).await,
+        C::QueryCq(a) => queue_units::list(admin, a).await,
+        C::CleanExpiredCq(a) => upkeep::run(admin, a, Upkeep::CleanExpiredQueues).await,
+        C::CleanUnusedTopic(a) => upkeep::run(admin, a, Upkeep::CleanUnusedTopics).await,
+        C::DeleteExpiredCommitLog(a) => upkeep::run(admin, a, Upkeep::DeleteExpired).await,
+        C::UpdateTopicList(a) => lists::topics(admin, a).await,
+        C::UpdateSubGroupList(a) => lists::groups(admin, a).await,
+        C::ExportMetadata(a) => export::metadata(admin, a).await,
+        C::ExportConfigs(a) => export::configs(admin, a).await,
         C::RaftStatus(a) => raft::status(admin, a).await,
         C::TransferLeader(a) => raft::transfer_leader(admin, a).await,
     }

@@ -28,16 +28,7 @@ impl SentAgain {
 
     /// As mqadmin prints it, which says the first half before it sends.
     pub(super) fn line(&self) -> String {
-        let SentAgain { id, sent } = self;
-        format!(
-            "prepare resend msg. originalMsgId={id}SendResult [sendStatus={}, msgId={}, \
-             offsetMsgId={}, messageQueue={}, queueOffset={}, recallHandle=null]\n",
-            sent.status.as_str(),
-            sent.message_id,
-            sent.offset_message_id,
-            name_of(&sent.queue),
-            sent.queue_offset
-        )
+        format!("prepare resend msg. originalMsgId={}{}\n", self.id, as_java(&self.sent))
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
@@ -45,4 +36,17 @@ impl SentAgain {
         shown["originalMsgId"] = self.id.as_str().into();
         shown
     }
+}
+
+/// As Java writes what became of a send.
+pub(super) fn as_java(sent: &SendResult) -> String {
+    format!(
+        "SendResult [sendStatus={}, msgId={}, offsetMsgId={}, messageQueue={}, queueOffset={}, \
+         recallHandle=null]",
+        sent.status.as_str(),
+        sent.message_id,
+        sent.offset_message_id,
+        name_of(&sent.queue),
+        sent.queue_offset
+    )
 }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod consumer;
+mod controller;
 mod error;
 mod instance;
 mod message;
@@ -26,15 +27,18 @@ mod tests;
 mod upkeep;
 
 pub use admin::{Admin, BrokerAddress, StoredMessage};
+pub(crate) use consumer::allocate_averagely;
 pub use consumer::{
     ConsumeFrom, ConsumeResult, ConsumerOptions, LitePullConsumer, LitePullOptions, PushConsumer,
 };
+pub use controller::{ControllerMetadata, Elected};
 pub use error::ClientError;
 pub use instance::Client;
 pub use message::{Message, ReceivedMessage, SendResult, SendStatus};
+pub use operate::Upkeep;
 pub use options::ClientOptions;
 pub use producer::{Producer, ProducerOptions};
-pub use scan::{Stretch, StretchStatus};
+pub use scan::{STRETCH_MESSAGES, Stretch, StretchStatus};
 pub use upkeep::{ResetOffsets, WritePermission};
 
 pub use crate::protocol::heartbeat::MessageModel;

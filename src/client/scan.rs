@@ -9,8 +9,8 @@ use crate::protocol::queue::MessageQueue;
 use crate::protocol::sysflag::pull;
 use crate::protocol::topic::permission;
 
-/// Messages of one stretch at most.
-const STRETCH_MESSAGES: usize = 32;
+/// Messages of one stretch at most: a broker gives no more at once.
+pub const STRETCH_MESSAGES: usize = 32;
 
 /// What a stretch of a queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +87,9 @@ impl Admin {
         queue: &MessageQueue,
         from: i64,
         tags: &str,
+        messages_max: usize,
     ) -> Result<Stretch, ClientError> {
-        self.pull(queue, from, tags, STRETCH_MESSAGES).await
+        self.pull(queue, from, tags, messages_max.min(STRETCH_MESSAGES)).await
     }
 
     /// The message at an offset of a queue; none when there is none.

@@ -297,3 +297,91 @@ pub struct PrintMsgByQueueArgs {
     #[arg(short = 'f', long = "calculate", default_value_t = false, action = ArgAction::Set)]
     pub count_tags: bool,
 }
+
+/// Arguments of `checkMsgSendRT`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckMsgSendRtArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// How many messages.
+    #[arg(short = 'a', long = "amount", value_name = "COUNT", default_value_t = 100)]
+    pub amount: usize,
+    /// Bytes of each body.
+    #[arg(short = 's', long = "size", value_name = "BYTES", default_value_t = 128)]
+    pub size: usize,
+}
+
+/// Arguments of `clusterRT`.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterRtArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// How many messages to each group.
+    #[arg(short = 'a', long = "amount", value_name = "COUNT", default_value_t = 50)]
+    pub amount: usize,
+    /// Bytes of each body.
+    #[arg(short = 's', long = "size", value_name = "BYTES", default_value_t = 128)]
+    pub size: usize,
+    /// Only this cluster.
+    #[arg(short = 'c', long = "cluster", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+    /// Print lines for a log: time, machine room, cluster, group, milliseconds.
+    #[arg(short = 'p', long = "printLog", value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    pub as_log: bool,
+    /// Machine room that those lines name.
+    #[arg(short = 'm', long = "machineRoom", value_name = "NAME", default_value = "noname")]
+    pub machine_room: String,
+    /// Repeat every so many seconds; once without it.
+    #[arg(short = 'i', long = "interval", value_name = "SECONDS")]
+    pub interval_seconds: Option<u64>,
+}
+
+/// Arguments of `sendMsgStatus`.
+#[derive(Debug, Clone, Args)]
+pub struct SendMsgStatusArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Name of the broker group.
+    #[arg(short = 'b', long = "brokerName", value_name = "NAME")]
+    pub broker_name: String,
+    /// Bytes of each body, at least.
+    #[arg(short = 's', long = "messageSize", value_name = "BYTES", default_value_t = 128)]
+    pub size: usize,
+    /// How many messages.
+    #[arg(short = 'c', long = "count", value_name = "COUNT", default_value_t = 50)]
+    pub count: usize,
+}
+
+/// Arguments of `consumeMessage`. `-o` is an offset here, as in mqadmin.
+#[derive(Debug, Clone, Args)]
+pub struct ConsumeMessageArgs {
+    #[command(flatten)]
+    pub common: LongArgs,
+    /// Topic.
+    #[arg(short = 't', long = "topic")]
+    pub topic: String,
+    /// Only queues of this broker group.
+    #[arg(short = 'b', long = "brokerName", value_name = "NAME")]
+    pub broker_name: Option<String>,
+    /// Only this queue.
+    #[arg(short = 'i', long = "queueId", value_name = "ID", requires = "broker_name")]
+    pub queue_id: Option<i32>,
+    /// From this offset on.
+    #[arg(short = 'o', long = "offset", requires = "queue_id")]
+    pub offset: Option<i64>,
+    /// Taken and not used: nothing is committed.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP", hide = true)]
+    pub group: Option<String>,
+    /// Stored at or after this time: `now`, milliseconds since 1970, or `yyyy-MM-dd#HH:mm:ss:SSS` in UTC.
+    #[arg(short = 's', long = "beginTimestamp", value_name = "TIME")]
+    pub begin: Option<String>,
+    /// Stored before this time.
+    #[arg(short = 'e', long = "endTimestamp", value_name = "TIME")]
+    pub end: Option<String>,
+    /// Messages at most.
+    #[arg(short = 'c', long = "messageNumber", value_name = "COUNT", default_value_t = 128)]
+    pub count: usize,
+}

@@ -7,7 +7,7 @@ use crate::protocol::queue::MessageQueue;
 
 /// This member's stretch of the sorted queues: contiguous, and the first members get one more when
 /// the queues do not divide evenly. Empty when the member is not in the list.
-pub(super) fn averagely(
+pub(crate) fn averagely(
     queues: &[MessageQueue],
     members: &[String],
     member: &str,

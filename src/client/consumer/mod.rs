@@ -46,6 +46,7 @@ use crate::protocol::names;
 use crate::protocol::queue::MessageQueue;
 
 pub use self::lite_pull::{LitePullConsumer, LitePullOptions};
+pub(crate) use allocate::averagely as allocate_averagely;
 
 use self::buffer::Buffer;
 use self::control::Control;

@@ -7,271 +7,30 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "drives real processes")]
 
+mod control;
+mod masks;
+mod operate;
+#[path = "../support/mod.rs"]
 mod support;
+mod tools;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use masks::*;
 use raftmq::client::{
     Client, ClientOptions, ConsumeFrom, ConsumeResult, ConsumerOptions, Message, Producer,
     ProducerOptions, PushConsumer, ReceivedMessage,
 };
-use support::cluster::{BROKER_NAME, Cluster};
-use support::process::Process;
-use support::{admin, official, poll};
+use support::cluster::BROKER_NAME;
+use support::poll;
+use tools::Tools;
 
 const CLUSTER: &str = "RaftCluster";
 const TOPIC: &str = "CompareTopic";
 const GROUP: &str = "CompareGroup";
 const PRODUCERS: &str = "CompareProducers";
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often both tools are asked before their answers count as different.
-const ASKS: usize = 3;
-
-/// Both tools on one cluster.
-struct Tools {
-    cluster: Cluster,
-    java: Process,
-    /// All of them are shown, not only the first.
-    differences: Vec<String>,
-}
-
-/// How an answer is made comparable.
-type Mask = fn(Vec<String>) -> Vec<String>;
-
-impl Tools {
-    fn start() -> Option<Tools> {
-        let home = official::prepared_java()?;
-        let cluster = Cluster::start();
-        let java = official::mqadmin(&home, cluster.directory(), &cluster.name_servers());
-        Some(Tools { cluster, java, differences: Vec::new() })
-    }
-
-    fn mqadmin(&mut self, words: &[&str]) -> Vec<String> {
-        self.java.say(&words.join("\t"));
-        let deadline = Instant::now() + LIMIT;
-        let next = || self.java.next_line(deadline).expect("mqadmin is still there");
-        std::iter::from_fn(|| Some(next()).filter(|line| line != "END")).collect()
-    }
-
-    /// What ours prints, and whether it exits with 0.
-    fn ours(&self, words: &[&str]) -> (Vec<String>, bool) {
-        let answer = admin::run_at(&self.cluster.name_servers(), words);
-        (answer.printed.lines().map(str::to_owned).collect(), answer.success())
-    }
-
-    /// Both print the same, but for what the mask takes out.
-    fn same(&mut self, words: &[&str], mask: Mask) -> Vec<String> {
-        self.same_after(&[], words, mask)
-    }
-
-    /// The same, where each tool needs another command before it.
-    ///
-    /// The cluster goes on between the two answers (a consumer commits, a minute of the statistics ends),
-    /// so both are asked again: only what differs each time is a difference.
-    fn same_after(&mut self, before: &[&str], words: &[&str], mask: Mask) -> Vec<String> {
-        let mut answers = (Vec::new(), Vec::new());
-        for _ in 0..ASKS {
-            self.prepare(before);
-            let theirs = tidy(mask(tidy(self.mqadmin(words))));
-            self.prepare(before);
-            let (ours, success) = self.ours(words);
-            assert!(success && !ours.is_empty(), "{words:?}: {ours:?}");
-            answers = (tidy(mask(tidy(ours))), theirs);
-            if answers.0 == answers.1 {
-                return answers.0;
-            }
-        }
-        let (ours, theirs) = (answers.0.join("\n"), answers.1.join("\n"));
-        self.differences.push(format!("{words:?}\nours:\n{ours}\nmqadmin:\n{theirs}\n"));
-        answers.0
-    }
-
-    fn prepare(&self, before: &[&str]) {
-        if !before.is_empty() {
-            assert!(self.ours(before).1, "{before:?}");
-        }
-    }
-
-    /// Neither has an answer. mqadmin exits with 0 all the same and prints Java's exception; ours says
-    /// why on standard error and exits with 1.
-    fn both_refuse(&mut self, words: &[&str]) {
-        let theirs = tidy(self.mqadmin(words));
-        let (ours, success) = self.ours(words);
-        assert!(!success && ours.is_empty() && theirs.is_empty(), "{words:?}: {ours:?} {theirs:?}");
-    }
-
-    fn leader(&self) -> String {
-        self.cluster.address(self.cluster.leader().unwrap()).to_string()
-    }
-}
-
-/// Without blanks and lines that nobody sees.
-fn tidy(lines: Vec<String>) -> Vec<String> {
-    let mut lines: Vec<String> = lines.iter().map(|line| line.trim_end().to_owned()).collect();
-    while lines.last().is_some_and(String::is_empty) {
-        lines.pop();
-    }
-    lines
-}
-
-/// Nothing but rates and other fractions, which go on while the tools run.
-fn exact(lines: Vec<String>) -> Vec<String> {
-    lines.iter().map(|line| without_fractions(line)).collect()
-}
-
-fn sorted(lines: Vec<String>) -> Vec<String> {
-    let mut lines = exact(lines);
-    lines.sort();
-    lines
-}
-
-/// mqadmin's titles do not stand above their columns here; ours do.
-fn squeezed(lines: Vec<String>) -> Vec<String> {
-    let words =
-        |line: &String| line.replace('~', " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut lines: Vec<String> = exact(lines).iter().map(words).collect();
-    lines.sort();
-    lines
-}
-
-/// A fraction and the blanks beside it make room for each other.
-fn without_fractions(line: &str) -> String {
-    let mut masked = String::new();
-    let mut rest = line;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, behind) = rest.split_at(end);
-        let whole = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if number.split_once('.').is_some_and(|(whole_part, part)| whole(whole_part) && whole(part))
-        {
-            let before = masked.trim_end().len();
-            let after = behind.trim_start().len();
-            let width = masked.len() - before + number.len() + behind.len() - after;
-            masked.truncate(before);
-            masked.push_str(&if after == 0 { "~".to_owned() } else { "~".repeat(width) });
-            rest = behind.trim_start();
-            continue;
-        }
-        masked.push_str(number);
-        let next = behind.chars().next().map_or(0, char::len_utf8);
-        masked.push_str(&behind[..next]);
-        rest = &behind[next..];
-    }
-    masked
-}
-
-/// Only the words that name something, for a command's own answers.
-fn keys(lines: Vec<String>) -> Vec<String> {
-    let stands = ["brokerVersionDesc", "bootTimestamp", "flushDiskType", "msgPutTotalTodayNow"];
-    let key = |line: &String| match line.split_once(": ") {
-        Some((key, _)) if !stands.iter().any(|name| key.trim_end().ends_with(name)) => {
-            key.to_owned()
-        }
-        _ => line.clone(),
-    };
-    let mut keys: Vec<String> = lines.iter().map(key).collect();
-    keys.sort();
-    keys
-}
-
-/// JSON whose keys are numbers is none: ours is.
-fn json(lines: Vec<String>) -> Vec<String> {
-    vec![lines.concat().replace(|c: char| c.is_whitespace() || c == '"', "")]
-}
-
-/// The id of a message that the command itself sent.
-fn sent(lines: Vec<String>) -> Vec<String> {
-    let id = |word: &str| word.len() >= 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let mask = |line: &String| match line.rsplit_once(' ') {
-        Some((line, last)) if id(last) => format!("{line} ID"),
-        _ => line.clone(),
-    };
-    lines.iter().map(mask).collect()
-}
-
-/// mqadmin writes the body to a file and prints its path, ours prints it.
-fn message(lines: Vec<String>) -> Vec<String> {
-    let shown = |line: &String| {
-        let Some((label, properties)) = line.split_once('{').filter(|_| line.starts_with("Prop"))
-        else {
-            return line.clone();
-        };
-        format!("{label}{}", own_properties(properties.trim_end_matches('}')))
-    };
-    lines.iter().filter(|line| !line.starts_with("Message Body")).map(shown).collect()
-}
-
-/// Where a message went that the command itself sent again.
-fn sent_again(lines: Vec<String>) -> Vec<String> {
-    // mqadmin says all in one line.
-    let lines = lines.concat().replace("prepare resend", "\nprepare resend");
-    let place = ["offsetMsgId=", "queueId=", "queueOffset="];
-    let own = |word: &str| {
-        place
-            .iter()
-            .find(|name| word.trim_start_matches('[').starts_with(**name))
-            .map(|name| (*name).to_owned())
-    };
-    let mask = |line: &str| {
-        line.split(", ")
-            .map(|word| own(word).unwrap_or_else(|| word.to_owned()))
-            .collect::<Vec<_>>()
-    };
-    lines.lines().map(|line| mask(line).join(", ")).collect()
-}
-
-/// How long a listener took is different each time.
-fn untimed(lines: Vec<String>) -> Vec<String> {
-    let before = |line: &String| line.split(", spentTimeMills=").next().unwrap().to_owned();
-    lines.iter().map(before).collect()
-}
-
-/// Messages on one line each, with their properties in any order.
-fn printed(lines: Vec<String>) -> Vec<String> {
-    let shown = |line: &String| {
-        let Some((before, rest)) = line.split_once("properties={") else { return line.clone() };
-        let (pairs, behind) = rest.split_once('}').unwrap();
-        format!("{before}{}{behind}", own_properties(pairs))
-    };
-    let mut lines: Vec<String> = lines.iter().map(shown).collect();
-    lines.sort();
-    lines
-}
-
-/// mqadmin's client adds two properties to what it pulls.
-fn own_properties(pairs: &str) -> String {
-    let mut pairs: Vec<&str> = pairs.split(", ").collect();
-    pairs.retain(|pair| !pair.starts_with("MIN_OFFSET=") && !pair.starts_with("MAX_OFFSET="));
-    pairs.sort_unstable();
-    pairs.join(" ")
-}
-
-/// mqadmin writes what `-i` shows into a file for each member.
-fn without_files(lines: Vec<String>) -> Vec<String> {
-    let path = |word: &&str| !word.contains('/') && *word != "#ConsumerRunningInfoFile";
-    let words = |line: &String| line.split_whitespace().filter(path).collect::<Vec<_>>().join(" ");
-    lines.iter().map(words).collect()
-}
-
-/// Java writes moments without separators.
-fn moments(lines: Vec<String>) -> Vec<String> {
-    let mask = |line: &String| {
-        let fields = line.split(", ").map(|field| match field.split_once("Timestamp=") {
-            Some((name, _)) => format!("{name}Timestamp"),
-            None => field.to_owned(),
-        });
-        fields.collect::<Vec<_>>().join(", ")
-    };
-    squeezed(lines.iter().map(mask).collect())
-}
-
-/// Our followers do not measure when they read and wrote last; mqadmin takes that for 1970.
-fn unmeasured(lines: Vec<String>) -> Vec<String> {
-    let told =
-        |line: &String| !line.starts_with("#LastReadTime") && !line.starts_with("#LastWriteTime");
-    exact(lines.into_iter().filter(told).collect())
-}
 
 /// The group has an offset in each queue, and nothing is behind it.
 fn await_consumed(tools: &Tools, group: &str) {
@@ -319,7 +78,9 @@ async fn both_tools_print_the_same() {
     groups(tools);
     settings(tools);
     permissions(tools);
+    operate::compare(tools);
     a_java_consumer(tools, &ids[0]);
+    control::compare(tools);
     tools.same(&["deleteTopic", "-c", CLUSTER, "-t", TOPIC], exact);
     assert!(tools.differences.is_empty(), "{}", tools.differences.concat());
 }
