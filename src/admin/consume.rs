@@ -5,6 +5,7 @@
 use serde_json::json;
 
 use super::arguments::{ConsumeMessageArgs, OutputFormat};
+use super::charset::Charset;
 use super::contents::{line, name_of};
 use super::offsets::moment;
 use super::{AdminError, message, print};
@@ -13,6 +14,7 @@ use crate::protocol::queue::MessageQueue;
 
 pub(super) async fn some(admin: &Admin, arguments: &ConsumeMessageArgs) -> Result<(), AdminError> {
     let as_table = arguments.common.output == OutputFormat::Table;
+    let charset = Charset::default();
     let mut left = arguments.count;
     let mut shown = Vec::new();
     for queue in queues(admin, arguments).await? {
@@ -34,9 +36,11 @@ pub(super) async fn some(admin: &Admin, arguments: &ConsumeMessageArgs) -> Resul
                     left = left.saturating_sub(stretch.found.len());
                     if as_table {
                         println!("Consume ok");
-                        stretch.found.iter().for_each(|stored| println!("{}", line(stored, true)));
+                        let line = |stored| line(stored, Some(charset));
+                        stretch.found.iter().for_each(|stored| println!("{}", line(stored)));
                     }
-                    shown.extend(stretch.found.iter().map(message::json));
+                    let json = |stored| message::json(stored, charset);
+                    shown.extend(stretch.found.iter().map(json));
                 }
                 StretchStatus::NoMatchedMsg => {}
                 StretchStatus::NoNewMsg | StretchStatus::OffsetIllegal => {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::arguments::{OutputFormat, PrintMsgArgs, PrintMsgByQueueArgs, ReadArgs};
+use super::charset::Charset;
 use super::message;
 use super::offsets::moment;
 use super::{AdminError, print};
@@ -22,7 +23,9 @@ pub(super) async fn of_topic(admin: &Admin, arguments: &PrintMsgArgs) -> Result<
     for queue in admin.readable_queues(&read.topic).await? {
         let mut span = Span::of(admin, &queue, read).await?;
         let (first, end, name) = (span.offset, span.end, name_of(&queue));
-        let mut shown = Shown { as_table, with_body: arguments.body, messages: Vec::new() };
+        let charset = read.charset;
+        let mut shown =
+            Shown { as_table, with_body: arguments.body, charset, messages: Vec::new() };
         if as_table {
             println!("minOffset={first}, maxOffset={end}, {name}");
         }
@@ -69,7 +72,8 @@ pub(super) async fn of_queue(
     };
     let mut span = Span::of(admin, &queue, read).await?;
     let as_table = arguments.common.output == OutputFormat::Table;
-    let mut shown = Shown { as_table, with_body: arguments.body, messages: Vec::new() };
+    let charset = read.charset;
+    let mut shown = Shown { as_table, with_body: arguments.body, charset, messages: Vec::new() };
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     while let Some(stretch) = span.next().await? {
         for tag in stretch.found.iter().filter_map(|stored| stored.message.tag()) {
@@ -131,14 +135,19 @@ impl Span<'_> {
 struct Shown {
     as_table: bool,
     with_body: bool,
+    charset: Charset,
     messages: Vec<Value>,
 }
 
 impl Shown {
     fn add(&mut self, found: &[StoredMessage]) {
-        match self.as_table {
-            true => found.iter().for_each(|stored| println!("{}", line(stored, self.with_body))),
-            false => self.messages.extend(found.iter().map(message::json)),
+        let Shown { with_body, charset, .. } = *self;
+        if self.as_table {
+            let charset = with_body.then_some(charset);
+            found.iter().for_each(|stored| println!("{}", line(stored, charset)));
+        } else {
+            let json = |stored| message::json(stored, charset);
+            self.messages.extend(found.iter().map(json));
         }
     }
 }
@@ -148,14 +157,14 @@ pub(super) fn name_of(queue: &MessageQueue) -> String {
     format!("MessageQueue [topic={topic}, brokerName={broker_name}, queueId={queue_id}]")
 }
 
-/// As Java writes a message.
-pub(super) fn line(stored: &StoredMessage, with_body: bool) -> String {
+/// As Java writes a message; its body in this charset, if at all.
+pub(super) fn line(stored: &StoredMessage, body: Option<Charset>) -> String {
     let message = &stored.message;
     let pairs = message.properties().map(|(name, value)| format!("{name}={value}"));
     let bytes = message.body.iter().map(|byte| byte.cast_signed().to_string());
-    let body = match with_body {
-        true => String::from_utf8_lossy(&message.body),
-        false => "NOT PRINT BODY".into(),
+    let body = match body {
+        Some(charset) => charset.text(&message.body),
+        None => "NOT PRINT BODY".into(),
     };
     format!(
         "MSGID: {} MessageExt [brokerName={}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, \

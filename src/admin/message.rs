@@ -6,6 +6,7 @@ use super::arguments::{
     CommonArgs, OutputFormat, QueryMsgByIdArgs, QueryMsgByKeyArgs, QueryMsgByOffsetArgs,
     QueryMsgByUniqueKeyArgs,
 };
+use super::charset::Charset;
 use super::resend::{self, SentAgain};
 use super::table::{Column, left, render, right};
 use super::track::{self, Track};
@@ -20,16 +21,21 @@ const BODY_BYTES_SHOWN: usize = 4096;
 const BY_KEY: [Column; 3] =
     [left("#Message ID", 50).then(1), right("#QID", 4).then(1), right("#Offset", 40)];
 
-/// A message, and what became of it.
+/// A message, what became of it, and how its body is shown.
 struct Looked {
     stored: StoredMessage,
     tracks: Vec<Track>,
+    charset: Charset,
 }
 
 impl Looked {
-    async fn up(admin: &Admin, stored: StoredMessage) -> Result<Looked, AdminError> {
+    async fn up(
+        admin: &Admin,
+        stored: StoredMessage,
+        charset: Charset,
+    ) -> Result<Looked, AdminError> {
         let tracks = track::of_message(admin, &stored.message).await?;
-        Ok(Looked { stored, tracks })
+        Ok(Looked { stored, tracks, charset })
     }
 }
 
@@ -89,7 +95,7 @@ async fn tell(
         let sent = SentAgain::by(producer, id, &stored).await?;
         return Ok(Told { text: sent.line(), json: sent.json() });
     }
-    let looked = Looked::up(admin, stored).await?;
+    let looked = Looked::up(admin, stored, arguments.body.charset).await?;
     Ok(Told { text: with_offset_id(&looked), json: with_tracks(&looked) })
 }
 
@@ -114,7 +120,7 @@ pub(super) async fn query_by_unique_key(
     }
     let mut looked = Vec::new();
     for stored in found {
-        looked.push(Looked::up(admin, stored).await?);
+        looked.push(Looked::up(admin, stored, Charset::default()).await?);
     }
     let table = || looked.iter().map(text).collect::<Vec<_>>().join("\n");
     print(&arguments.common, table, || looked.iter().map(with_tracks).collect())
@@ -133,7 +139,7 @@ pub(super) async fn query_by_offset(
         let why = format!("queue {} of {} has none there", queue.queue_id, queue.broker_name);
         AdminError::NoMessage { id: format!("at offset {}", arguments.offset), why }
     })?;
-    let looked = Looked::up(admin, stored).await?;
+    let looked = Looked::up(admin, stored, arguments.body.charset).await?;
     let common: CommonArgs = arguments.common.common();
     print(&common, || with_offset_id(&looked), || with_tracks(&looked))
 }
@@ -157,7 +163,8 @@ pub(super) async fn query_by_key(
         };
         render(&BY_KEY, &found.iter().map(row).collect::<Vec<_>>())
     };
-    print(&arguments.common, table, || found.iter().map(json).collect())
+    let json = || found.iter().map(|stored| json(stored, Charset::default())).collect();
+    print(&arguments.common, table, json)
 }
 
 /// The lines of commands that know the message by its place.
@@ -168,7 +175,7 @@ fn with_offset_id(looked: &Looked) -> String {
 
 fn text(looked: &Looked) -> String {
     let mut text = String::new();
-    for (label, value) in lines(&looked.stored) {
+    for (label, value) in lines(&looked.stored, looked.charset) {
         text.push_str(format!("{label:<20} {value}").trim_end());
         text.push('\n');
     }
@@ -181,12 +188,12 @@ fn text(looked: &Looked) -> String {
 }
 
 fn with_tracks(looked: &Looked) -> Value {
-    let mut message = json(&looked.stored);
+    let mut message = json(&looked.stored, looked.charset);
     message["tracks"] = looked.tracks.iter().map(Track::json).collect();
     message
 }
 
-pub(super) fn json(stored: &StoredMessage) -> Value {
+pub(super) fn json(stored: &StoredMessage, charset: Charset) -> Value {
     let message = &stored.message;
     let properties: std::collections::BTreeMap<_, _> = message.properties().collect();
     json!({
@@ -204,7 +211,7 @@ pub(super) fn json(stored: &StoredMessage) -> Value {
         "sysFlag": message.sys_flag,
         "storeSize": stored.record_bytes,
         "properties": properties,
-        "body": String::from_utf8_lossy(&message.body),
+        "body": charset.text(&message.body),
     })
 }
 
@@ -235,7 +242,7 @@ async fn find(
     Err(no_message(why))
 }
 
-fn lines(stored: &StoredMessage) -> Vec<(&'static str, String)> {
+fn lines(stored: &StoredMessage, charset: Charset) -> Vec<(&'static str, String)> {
     let message: &ReceivedMessage = &stored.message;
     let shown = &message.body[..message.body.len().min(BODY_BYTES_SHOWN)];
     let properties: Vec<String> =
@@ -254,6 +261,6 @@ fn lines(stored: &StoredMessage) -> Vec<(&'static str, String)> {
         ("Store Host:", message.store_host.to_string()),
         ("System Flag:", message.sys_flag.to_string()),
         ("Properties:", format!("{{{}}}", properties.join(", "))),
-        ("Message Body:", String::from_utf8_lossy(shown).into_owned()),
+        ("Message Body:", charset.text(shown).into_owned()),
     ]
 }

@@ -6,6 +6,7 @@
 mod allocate;
 mod arguments;
 mod behind;
+mod charset;
 mod cluster;
 mod connection;
 mod consume;

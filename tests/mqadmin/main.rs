@@ -71,7 +71,8 @@ async fn both_tools_print_the_same() {
     poll::until("the topic has a route", LIMIT, || {
         tools.ours(&["topicRoute", "-t", TOPIC]).1.then_some(())
     });
-    let (_client, _consumer, _producer, ids) = clients(tools).await;
+    let (_client, _consumer, producer, ids) = clients(tools).await;
+    charsets(tools, &producer).await;
     what_is_there(tools);
     topics(tools);
     messages(tools, &ids);
@@ -83,6 +84,25 @@ async fn both_tools_print_the_same() {
     control::compare(tools);
     tools.same(&["deleteTopic", "-c", CLUSTER, "-t", TOPIC], exact);
     assert!(tools.differences.is_empty(), "{}", tools.differences.concat());
+}
+
+/// Bodies that are no UTF-8.
+async fn charsets(tools: &mut Tools, producer: &Producer) {
+    const TOPIC: &str = "CharsetTopic";
+    assert!(tools.ours(&["updateTopic", "-c", CLUSTER, "-t", TOPIC, "-r", "1", "-w", "1"]).1);
+    let (hello_in_gbk, hello) = (vec![0xc4, 0xe3, 0xba, 0xc3], "BODY: 你好");
+    producer.send(&Message::new(TOPIC, hello_in_gbk)).await.unwrap();
+    let of_topic = ["printMsg", "-t", TOPIC, "-c", "GBK"];
+    let of_queue = ["printMsgByQueue", "-t", TOPIC, "-a", BROKER_NAME, "-i", "0", "-p", "true"];
+    let of_queue = [&of_queue[..], &["-d", "true", "-c", "GBK"]].concat();
+    for command in [&of_topic[..], &of_queue] {
+        let shown = tools.same(command, printed);
+        assert!(shown.iter().any(|line| line.ends_with(hello)), "{shown:?}");
+    }
+    let place = ["-b", BROKER_NAME, "-i", "0", "-o", "0", "-f", "GBK"];
+    let (shown, _) = tools.ours(&[&["queryMsgByOffset", "-t", TOPIC], &place[..]].concat());
+    assert!(shown.iter().any(|line| line.ends_with(" 你好")), "{shown:?}");
+    assert!(!tools.ours(&["printMsg", "-t", TOPIC, "-c", "NoSuchCharset"]).1);
 }
 
 fn what_is_there(tools: &mut Tools) {

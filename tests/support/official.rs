@@ -46,7 +46,11 @@ pub fn java_within(
     let mut command = Command::new("java");
     command.arg(format!("-Duser.home={}", directory.display())).current_dir(directory);
     let class_path = format!("{0}/official.jar:{0}/lib/*", home.display());
-    command.arg(format!("-Xmx{heap_mib}m"));
+    command.args([
+        &*format!("-Xmx{heap_mib}m"),
+        "-Dfile.encoding=UTF-8",
+        "-Dstdout.encoding=UTF-8",
+    ]);
     command.args(["-cp", &class_path, &format!("org.raftmq.official.{program}")]);
     command.arg(name_servers);
     command

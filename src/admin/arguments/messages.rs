@@ -4,6 +4,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 
 use super::{CommonArgs, LongArgs};
+use crate::admin::charset::Charset;
 use crate::protocol::names::TRACE_TOPIC;
 
 /// Where a message is looked up by a key or by a unique id.
@@ -35,9 +36,9 @@ impl MemberArgs {
 /// How a body is shown.
 #[derive(Debug, Clone, Args)]
 pub struct BodyArgs {
-    /// Bodies are shown as UTF-8.
-    #[arg(short = 'f', long = "bodyFormat", value_name = "NAME", value_parser = ["UTF-8"], hide = true)]
-    pub format: Option<String>,
+    /// Charset in which bodies are shown.
+    #[arg(short = 'f', long = "bodyFormat", value_name = "NAME", default_value = "UTF-8")]
+    pub charset: Charset,
 }
 
 /// Arguments of `queryMsgById`.
@@ -254,9 +255,9 @@ pub struct ReadArgs {
     /// Stored before this time.
     #[arg(short = 'e', long = "endTimestamp", value_name = "TIME")]
     pub end: Option<String>,
-    /// Bodies are shown as UTF-8.
-    #[arg(short = 'c', long = "charsetName", value_name = "NAME", value_parser = ["UTF-8"], hide = true)]
-    pub charset: Option<String>,
+    /// Charset in which bodies are shown.
+    #[arg(short = 'c', long = "charsetName", value_name = "NAME", default_value = "UTF-8")]
+    pub charset: Charset,
 }
 
 /// Arguments of `printMsg`.
