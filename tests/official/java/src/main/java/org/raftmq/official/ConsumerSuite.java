@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashSet;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
@@ -28,7 +29,8 @@ final class ConsumerSuite {
     private final DefaultMQProducer producer;
     private final String topic;
     private final String group;
-    private final Set<String> sent = new HashSet<>();
+    /** In the order of sending. */
+    private final Set<String> sent = new LinkedHashSet<>();
 
     ConsumerSuite(Cluster cluster, String suffix) throws Exception {
         this.cluster = cluster;
@@ -96,6 +98,7 @@ final class ConsumerSuite {
         DefaultMQPushConsumer consumer = cluster.consumer(own);
         consumer.setMaxReconsumeTimes(1);
         InOrder got = new InOrder(0);
+        // The first of its queue: once those behind it are consumed, it was given up.
         String doomed = sent.iterator().next();
         got.refuseAlways(doomed);
         got.start(consumer, topic);
