@@ -1,16 +1,13 @@
 //! `getSyncStateSet`, `electMaster`, `getControllerMetaData`, `getControllerConfig` and
 //! `updateControllerConfig`: what RocketMQ's operators ask of a controller, and any name server here.
 
-use std::time::Duration;
-
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::arguments::{
     ControllerArgs, ControllersArgs, ElectMasterArgs, SyncStateSetArgs, UpdateControllerArgs,
 };
 use super::settings::{by_address, properties};
-use super::{AdminError, print};
+use super::{AdminError, print, repeat};
 use crate::client::{Admin, Elected};
 use crate::protocol::body::{ReplicaIdentity, ReplicasInfo};
 
@@ -18,14 +15,8 @@ pub(super) async fn sync_state(
     admin: &Admin,
     arguments: &SyncStateSetArgs,
 ) -> Result<(), AdminError> {
-    loop {
-        admin.renew_patience();
-        sync_state_once(admin, arguments).await?;
-        match arguments.interval_seconds {
-            Some(seconds) => sleep(Duration::from_secs(seconds.max(1))).await,
-            None => return Ok(()),
-        }
-    }
+    repeat(admin, arguments.interval_seconds, async || sync_state_once(admin, arguments).await)
+        .await
 }
 
 async fn sync_state_once(admin: &Admin, arguments: &SyncStateSetArgs) -> Result<(), AdminError> {

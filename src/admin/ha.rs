@@ -1,15 +1,11 @@
 //! `haStatus`: how closely followers follow.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
-
 use serde_json::json;
 
 use super::arguments::HaStatusArgs;
 use super::settings::brokers;
 use super::table::{Column, left, render, right};
-use super::{AdminError, calendar, print};
+use super::{AdminError, calendar, print, repeat};
 use crate::client::Admin;
 use crate::protocol::body::{HaConnectionInfo, HaRuntimeInfo};
 
@@ -23,14 +19,7 @@ const FOLLOWERS: [Column; 6] = [
 ];
 
 pub(super) async fn status(admin: &Admin, arguments: &HaStatusArgs) -> Result<(), AdminError> {
-    loop {
-        admin.renew_patience();
-        once(admin, arguments).await?;
-        match arguments.interval_seconds {
-            Some(seconds) => sleep(Duration::from_secs(seconds.max(1))).await,
-            None => return Ok(()),
-        }
-    }
+    repeat(admin, arguments.interval_seconds, async || once(admin, arguments).await).await
 }
 
 async fn once(admin: &Admin, arguments: &HaStatusArgs) -> Result<(), AdminError> {

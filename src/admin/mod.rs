@@ -206,6 +206,20 @@ async fn connect(
     }
 }
 
+/// Runs a command once, or again and again with pauses between; each time it is a command of its own.
+async fn repeat(
+    admin: &Admin,
+    interval_seconds: Option<u64>,
+    once: impl AsyncFn() -> Result<(), AdminError>,
+) -> Result<(), AdminError> {
+    loop {
+        admin.renew_patience();
+        once().await?;
+        let Some(seconds) = interval_seconds else { return Ok(()) };
+        tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
+    }
+}
+
 /// Prints an answer in the format asked for.
 fn print(
     common: &CommonArgs,

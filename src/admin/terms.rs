@@ -1,12 +1,9 @@
 //! `getBrokerEpoch`: the terms in the logs of a group's members.
 
-use std::time::Duration;
-
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::arguments::BrokerEpochArgs;
-use super::{AdminError, print};
+use super::{AdminError, print, repeat};
 use crate::client::Admin;
 use crate::protocol::body::EpochEntryCache;
 
@@ -14,14 +11,7 @@ pub(super) async fn of_brokers(
     admin: &Admin,
     arguments: &BrokerEpochArgs,
 ) -> Result<(), AdminError> {
-    loop {
-        admin.renew_patience();
-        once(admin, arguments).await?;
-        match arguments.interval_seconds {
-            Some(seconds) => sleep(Duration::from_secs(seconds.max(1))).await,
-            None => return Ok(()),
-        }
-    }
+    repeat(admin, arguments.interval_seconds, async || once(admin, arguments).await).await
 }
 
 async fn once(admin: &Admin, arguments: &BrokerEpochArgs) -> Result<(), AdminError> {
