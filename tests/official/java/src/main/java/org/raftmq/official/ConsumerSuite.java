@@ -189,6 +189,11 @@ final class ConsumerSuite {
         return got;
     }
 
+    /**
+     * Each seek waits until the brokers hold all pulls: the client interrupts the pull of the queue
+     * it seeks, and an interrupt in the middle of a send closes the connection. Pulls of other
+     * queues fail with it, and the client has forgotten by then where these were to go.
+     */
     private void litePullAssigned() throws Exception {
         DefaultLitePullConsumer consumer = cluster.litePullConsumer(group + "_assigned");
         consumer.setAutoCommit(false);
@@ -196,11 +201,11 @@ final class ConsumerSuite {
         Collection<MessageQueue> queues = consumer.fetchMessageQueues(topic);
         Cases.equal(QUEUES, queues.size(), "queues");
         consumer.assign(queues);
+        pollAll(consumer);
         for (MessageQueue queue : queues) {
             consumer.seekToBegin(queue);
         }
-        Set<String> got = new HashSet<>();
-        Cases.await(120_000, "all polled", () -> poll(consumer, got).containsAll(sent));
+        pollAll(consumer);
         MessageQueue one = queues.iterator().next();
         consumer.seek(one, 3);
         List<MessageExt> again = new ArrayList<>();
@@ -208,7 +213,15 @@ final class ConsumerSuite {
             again.addAll(consumer.poll(1_000));
             return !again.isEmpty();
         });
+        Cases.equal(one.getQueueId(), again.get(0).getQueueId(), "queue of the seek");
         Cases.equal(3L, again.get(0).getQueueOffset(), "first offset after the seek");
         consumer.shutdown();
+    }
+
+    /** Until all that was sent has come, and then nothing more for a second. */
+    private void pollAll(DefaultLitePullConsumer consumer) throws Exception {
+        Set<String> got = new HashSet<>();
+        Cases.await(120_000, "all polled", () -> poll(consumer, got).containsAll(sent));
+        Cases.await(120_000, "nothing more", () -> consumer.poll(1_000).isEmpty());
     }
 }
